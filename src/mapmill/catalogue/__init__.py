@@ -1,0 +1,1 @@
+"""Catalogues and downloads: the only package that opens the network."""

@@ -1,0 +1,92 @@
+"""The pinned answer of a search: scenes with their assets, read from an item collection.
+
+Plain JSON, so that planning the workflow stays quick. Names that come from a catalogue are
+checked here before any of them becomes part of a path.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mapmill.errors import ContractError
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file of a scene."""
+
+    key: str
+    href: str
+    """As in the item collection: a path from its folder; `archive#member` inside an archive."""
+    bands: tuple[str, ...]
+    """Names of the file's bands, in order."""
+
+    @property
+    def file_name(self) -> str:
+        """Key and suffix."""
+        return self.key + PurePosixPath(self.href.rpartition("#")[2]).suffix
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One item."""
+
+    id: str
+    assets: tuple[Asset, ...]
+
+    def find(self, band: str) -> tuple[Asset, int] | None:
+        """The asset that holds a band, and the band's number in it (from 1)."""
+        for asset in self.assets:
+            if band in asset.bands:
+                return asset, asset.bands.index(band) + 1
+        return None
+
+
+def read_scenes(path: Path) -> list[Scene]:
+    """Scenes of an item collection, in its order.
+
+    Raises
+    ------
+    ContractError
+        if the file is no item collection, or a name in it is not fit for a path.
+    """
+    try:
+        features = json.loads(path.read_text(encoding="utf-8"))["features"]
+        return [_scene(path, feature) for feature in features]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ContractError(
+            path, f"no item collection ({error!r})", "a STAC item collection", "delete it and rerun"
+        ) from None
+
+
+def _scene(path: Path, feature: dict[str, object]) -> Scene:
+    listed = feature["assets"]
+    if not isinstance(listed, dict):
+        raise TypeError("assets is not a mapping")
+    assets = []
+    for key, asset in listed.items():
+        named = asset.get("bands") or asset.get("eo:bands") or [{"name": key}]
+        bands = tuple(str(band.get("name", "")) for band in named)
+        assets.append(Asset(safe_name(path, key), str(asset["href"]), bands))
+    return Scene(safe_name(path, str(feature["id"])), tuple(assets))
+
+
+def safe_name(where: Path | str, name: str) -> str:
+    """Return `name` if it can be one part of a path, else raise ContractError."""
+    if not SAFE_NAME.fullmatch(name) or ".." in name:
+        raise ContractError(
+            where, f"the name {name!r}", "letters, digits, '.', '_', '-'", "rename it at its source"
+        )
+    return name
+
+
+def wanted_files(period: str, scenes: list[Scene], bands: list[str]) -> Iterator[str]:
+    """Downloads of a period that hold any of `bands`: `{period}/{item}/{asset}.*`."""
+    for scene in scenes:
+        for asset in scene.assets:
+            if set(asset.bands) & set(bands):
+                yield f"{period}/{scene.id}/{asset.file_name}"

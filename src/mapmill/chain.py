@@ -1,0 +1,19 @@
+"""The ten stages, in the order of the chain, and the version of each one's output.
+
+Raise a number when the stage would write something else from equal inputs and settings:
+that, and nothing else in the code, makes the workflow run the stage again. The numbers stand
+here and not in the modules so that planning need not import torch, numba or GDAL.
+"""
+
+VERSION = {
+    "search": 1,
+    "download": 1,
+    "compose": 1,
+    "downsample": 1,
+    "select": 1,
+    "pack": 1,
+    "train": 1,
+    "predict": 1,
+    "mosaic": 1,
+    "assess": 1,
+}

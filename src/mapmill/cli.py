@@ -1,0 +1,118 @@
+"""The command line: one subcommand a stage, each usable without the workflow.
+
+Only the standard library is imported here, so that `--help` answers at once.
+"""
+
+import argparse
+import importlib
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+from mapmill import __version__
+from mapmill.chain import VERSION
+from mapmill.errors import MapmillError
+
+ARGUMENTS: dict[str, list[str]] = {
+    "search": ["period", "output"],
+    "download": ["file", "output"],
+    "compose": ["period", "block", "output"],
+    "downsample": ["block", "output"],
+    "select": ["output", "figure"],
+    "pack": ["output"],
+    "train": ["model", "output", "history", "figure"],
+    "predict": ["map", "block", "output"],
+    "mosaic": ["map", "output", "item", "confidence", "figure"],
+    "assess": ["map", "output", "table", "matrix", "figure", "summary"],
+}
+NAMES = {"period", "block", "file", "model", "map"}
+"""Arguments that are names; all others are paths."""
+HELP = {
+    "search": "pin the scenes of a period",
+    "download": "fetch and verify one file",
+    "compose": "put the bands of a period and block on the grid",
+    "downsample": "bring the label map to the grid",
+    "select": "choose the tiles to learn from",
+    "pack": "store the chosen tiles as patches",
+    "train": "train one model",
+    "predict": "map one block",
+    "mosaic": "join the blocks to one georeferenced file",
+    "assess": "score a map",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command-line parser."""
+    root = argparse.ArgumentParser(
+        prog="mapmill", description="Satellite scenes in, maps out: the stages of the workflow."
+    )
+    root.add_argument("--version", action="version", version=f"mapmill {__version__}")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for stage, arguments in ARGUMENTS.items():
+        command = commands.add_parser(stage, help=HELP[stage], description=HELP[stage])
+        command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
+        for name in arguments:
+            command.add_argument(name, type=str if name in NAMES else Path)
+    check = commands.add_parser("check", help="check an area file and list what it makes")
+    check.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
+    grid = commands.add_parser("grid", help="print the grid section for the extent of a raster")
+    grid.add_argument("raster", type=Path)
+    commands.add_parser("schema", help="print the JSON schema of area files")
+    return root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 if it worked, 1 after a mistake that the user can mend."""
+    chosen = vars(parser().parse_args(arguments))
+    command = chosen.pop("command")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        if command in VERSION:
+            _run_stage(command, list(chosen.values()))
+        else:
+            {"check": _check, "grid": _grid, "schema": _schema}[command](**chosen)
+    except MapmillError as error:
+        print(f"mapmill {command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run_stage(stage: str, values: list[str | Path]) -> None:
+    log = logging.getLogger("mapmill")
+    start = time.monotonic()
+    log.info("mapmill %s %s: %s", __version__, stage, " ".join(str(value) for value in values))
+    importlib.import_module(f"mapmill.stages.{stage}").run(*values)
+    log.info("%s took %.1f s", stage, time.monotonic() - start)
+
+
+def _check(area: Path) -> None:
+    from mapmill.areafile import load_area
+    from mapmill.layout import Layout
+
+    loaded = load_area(area)
+    grid = loaded.grid.grid()
+    print(f"{area}: {loaded.title}: {grid.width} x {grid.height} px, {len(grid.blocks())} blocks")
+    layout = Layout(area.stem)
+    for name in loaded.maps:
+        print(f"map     {layout.map(name)}")
+        print(f"scores  {layout.assess(name) / 'metrics.json'}")
+
+
+def _grid(raster: Path) -> None:
+    from mapmill.raster import inspect
+
+    info = inspect(raster)
+    left, top, step = info.transform[2], info.transform[5], info.transform[0]
+    right, bottom = left + info.width * step, top - info.height * step
+    print("grid:")
+    print(f"  crs: {json.dumps(info.crs)}")
+    print(f"  resolution: {step!r}")
+    print(f"  bounds: [{left!r}, {bottom!r}, {right!r}, {top!r}]")
+
+
+def _schema() -> None:
+    from mapmill.config import Area
+
+    print(json.dumps(Area.model_json_schema(), indent=1, sort_keys=True))

@@ -1,0 +1,31 @@
+"""The errors a user can cause and mend. Anything else is a bug and keeps its traceback."""
+
+from pathlib import Path
+
+
+class MapmillError(Exception):
+    """A mistake outside the program, told in one line.
+
+    Parameters
+    ----------
+    where : path, or path and key, of what is wrong
+    found : what is there
+    expected : what should be there
+    remedy : what the user can do about it
+    """
+
+    def __init__(self, where: str | Path, found: str, expected: str, remedy: str) -> None:
+        line = f"{where}: found {found}; expected {expected}; {remedy}"
+        super().__init__(" ".join(line.split()))
+
+
+class ConfigError(MapmillError):
+    """An area file says something that mapmill cannot do."""
+
+
+class ContractError(MapmillError):
+    """A file is not what its contract says."""
+
+
+class CatalogueError(MapmillError):
+    """A catalogue or a download did not give what was asked for."""

@@ -1,0 +1,181 @@
+"""Figures for the report. Colours of classes are the map's; every figure carries the credits."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+
+from mapmill.atomic import whole_file
+from mapmill.config import Area
+from mapmill.raster import BlockMosaic
+from mapmill.tiles import Tile
+
+Array = NDArray[Any]
+PICTURE = 1400
+"""Longest side of a picture of the area, in pixels."""
+SPLIT_COLOURS = {"train": "#1f77b4", "val": "#e6a100", "test": "#b2182b"}
+
+
+def thinning(area: Area) -> int:
+    """Take every n-th pixel of the grid to make a picture of it."""
+    grid = area.grid.grid()
+    return max(1, -(-max(grid.width, grid.height) // PICTURE))
+
+
+def save(figure: Figure, path: Path, area: Area) -> None:
+    """Write a PNG with the credits below; equal figures give equal bytes."""
+    figure.text(0.99, 0.005, " · ".join(area.attribution), ha="right", va="bottom", fontsize=7)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=130, metadata={"Software": None}, facecolor="white")
+    plt.close(figure)
+
+
+def _area_axes(area: Area, panels: int = 1, legend: float = 2.2) -> tuple[Figure, list[Axes]]:
+    """One or more panels of the area's shape, side by side if it is tall, else stacked."""
+    grid = area.grid.grid()
+    ratio = grid.height / grid.width
+    across = panels if ratio > 1 else 1
+    down = panels // across
+    width = 8.0 / across
+    size = (across * width + legend, down * width * ratio + 0.9)
+    figure, axes = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
+    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))  # type: ignore[union-attr, call-arg]
+    for ax in axes.flat:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    return figure, list(axes.flat)
+
+
+def class_colours(area: Area) -> ListedColormap:
+    """Colours of 0 (white) and class 1 to K."""
+    return ListedColormap(["#ffffff", *(area.classes[v].colour for v in sorted(area.classes))])
+
+
+def class_legend(area: Area, ax: Axes, shares: Array | None = None) -> None:
+    """Names and colours of the classes, with their share of the pixels if given."""
+    handles = []
+    for value in sorted(area.classes):
+        entry = area.classes[value]
+        share = "" if shares is None else f"  {100 * shares[value - 1]:.1f} %"
+        handles.append(Patch(facecolor=entry.colour, edgecolor="0.3", label=entry.name + share))
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+
+
+def map_picture(path: Path, area: Area, map_name: str, class_YX: Array, rgb_YX3: Array) -> None:
+    """The map with its legend, beside the imagery it was made from."""
+    counts = np.bincount(class_YX.ravel(), minlength=len(area.classes) + 1)[1:]
+    figure, (top, bottom) = _area_axes(area, panels=2)
+    top.imshow(rgb_YX3, interpolation="nearest")
+    top.set_title("Imagery", loc="left", fontsize=10)
+    bottom.imshow(
+        class_YX, cmap=class_colours(area), vmin=0, vmax=len(area.classes), interpolation="nearest"
+    )
+    bottom.set_title("Map (with the share of mapped pixels)", loc="left", fontsize=10)
+    class_legend(area, bottom, counts / max(counts.sum(), 1))
+    figure.suptitle(f"{area.title}: {map_name}", fontsize=12)
+    save(figure, path, area)
+
+
+def stretch(image_3YX: Array) -> NDArray[np.uint8]:
+    """Red, green and blue (3, y, x) as 8-bit (y, x, 3) between their 2nd and 98th percentiles."""
+    result = np.zeros((*image_3YX.shape[1:], 3), np.uint8)
+    for channel, band_YX in enumerate(image_3YX.astype(np.float32)):
+        valid = band_YX[np.isfinite(band_YX) & (band_YX != 0)]
+        low, high = np.percentile(valid, [2, 98]) if valid.size else (0.0, 1.0)
+        scaled = np.nan_to_num((band_YX - low) / max(high - low, 1e-9))
+        result[..., channel] = (255 * np.clip(scaled, 0, 1)).astype(np.uint8)
+    return result
+
+
+def tile_map(path: Path, area: Area, tiles: Sequence[Tile], labels: BlockMosaic) -> None:
+    """Where the tiles of the first period lie, what part each serves, and why some were dropped."""
+    step = thinning(area)
+    figure, (ax,) = _area_axes(area, legend=3.2)
+    ax.imshow(
+        labels.thin(step, [1])[0],
+        cmap=class_colours(area),
+        vmin=0,
+        vmax=len(area.classes),
+        alpha=0.35,
+        interpolation="nearest",
+    )
+    shown = [tile for tile in tiles if tile.period == tiles[0].period]
+    reasons = sorted({tile.dropped for tile in shown if tile.dropped})
+    hatches = dict(zip(reasons, ["xxx", "///", "...", "\\\\\\", "---", "ooo", "+++"], strict=False))
+    for tile in shown:
+        _draw_tile(ax, tile, step, hatches.get(tile.dropped, "***"))
+    kept = Counter(tile.split for tile in shown if not tile.dropped)
+    dropped = Counter(tile.dropped for tile in shown if tile.dropped)
+    handles = [
+        Patch(fill=False, edgecolor=colour, linewidth=2, label=f"{name}: {kept[name]} tiles")
+        for name, colour in SPLIT_COLOURS.items()
+    ] + [
+        Patch(fill=False, edgecolor="0.4", hatch=hatches.get(why, "***"), label=f"{why}: {count}")
+        for why, count in dropped.items()
+    ]
+    title = "Tiles (dropped ones hatched)"
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), title=title, frameon=False)
+    figure.suptitle(f"{area.title}: tiles, {tiles[0].period}", fontsize=12)
+    save(figure, path, area)
+
+
+def _draw_tile(ax: Axes, tile: Tile, step: int, hatch: str) -> None:
+    w = tile.window
+    box = (w.col / step, w.row / step), w.width / step, w.height / step
+    if tile.dropped:
+        ax.add_patch(Rectangle(*box, fill=False, edgecolor="0.4", hatch=hatch, linewidth=0.3))
+    else:
+        colour = SPLIT_COLOURS[tile.split]
+        ax.add_patch(Rectangle(*box, facecolor=colour, alpha=0.25, linewidth=0))
+        ax.add_patch(Rectangle(*box, fill=False, edgecolor=colour, linewidth=1.2))
+
+
+def curves(path: Path, area: Area, model: str, history: dict[str, list[float]], best: int) -> None:
+    """Loss and validation scores over the steps; a line marks the model that was kept."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))  # type: ignore[union-attr, call-arg]
+    left.plot(history["step"], history["train_loss"], color="#444444", label="training")
+    left.plot(history["step"], history["val_loss"], color="#1f77b4", ls="--", label="validation")
+    left.set(xlabel="step", ylabel="loss")
+    right.plot(history["step"], history["val_mean_iou"], color="#1f77b4", label="mean IoU")
+    right.plot(history["step"], history["val_accuracy"], color="#e6a100", ls="--", label="accuracy")
+    right.set(xlabel="step", ylabel="validation score", ylim=(0, 1))
+    for ax in (left, right):
+        ax.axvline(best, color="0.6", linewidth=1, label=f"kept: step {best}")
+        ax.legend(frameon=False, fontsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{area.title}: training of {model}", fontsize=11)
+    save(figure, path, area)
+
+
+def confusion(path: Path, area: Area, matrix: Array, title: str) -> None:
+    """Confusion matrix as shares of each reference class, with the pixels written in."""
+    names = [area.classes[value].name for value in sorted(area.classes)]
+    total = matrix.sum(axis=1, keepdims=True)
+    share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
+    side = 2.6 + 0.85 * len(names)
+    figure, ax = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))  # type: ignore[union-attr, call-arg]
+    picture = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, col in np.ndindex(*matrix.shape):
+        colour = "white" if share[row, col] > 0.55 else "black"
+        text = f"{100 * share[row, col]:.0f} %\n{matrix[row, col]:,}"
+        ax.text(col, row, text, ha="center", va="center", color=colour, fontsize=7)
+    ax.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="map", ylabel="reference (label map)")
+    figure.colorbar(picture, ax=ax, label="share of the reference class", shrink=0.8)
+    ax.set_title(title, fontsize=10)
+    save(figure, path, area)

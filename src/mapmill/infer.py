@@ -1,0 +1,79 @@
+"""Prediction of a window with an exact halo. Needs torch and numpy alone; fed with arrays.
+
+A tile's origin lies on a multiple of the net's stride, counted from the grid's origin, and its
+halo is at least the net's reach: so a pixel's result does not depend on tile or block size.
+Beyond the area's edge the image is reflected.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mapmill.errors import ContractError
+from mapmill.grid import Window
+from mapmill.nets.model import Card, normalise, reach
+from mapmill.nets.unet import UNet
+
+Array = NDArray[Any]
+Reader = Callable[[Window], tuple[Array, NDArray[np.bool_]]]
+"""Image (band, y, x) and validity (y, x) of a window within the grid."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A net on a device, with what it needs of its surroundings."""
+
+    net: UNet
+    card: Card
+    device: torch.device
+    halo: int
+    """The net's reach in pixels."""
+
+    @classmethod
+    def of(cls, net: UNet, card: Card, device: torch.device) -> "Predictor":
+        """Measure the reach and move the net to its device."""
+        halo = reach(net, len(card.bands), net.stride)
+        return cls(net.to(device, memory_format=torch.channels_last), card, device, halo)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def probabilities(self, window: Window, grid: Window, read: Reader) -> Array:
+        """Softmax (class, y, x) float32 of a window of the grid."""
+        stride = self.net.stride
+        start = [(edge - self.halo) // stride * stride for edge in (window.row, window.col)]
+        ends = [window.row_end + self.halo, window.col_end + self.halo]
+        sizes = [-(-(end - s) // stride) * stride for end, s in zip(ends, start, strict=True)]
+        around = Window(*start, *sizes)
+        image_BYX, valid_YX = read_reflected(around, grid, read)
+        ready = normalise(image_BYX[None], valid_YX[None], self.card)
+        tensor = torch.from_numpy(ready).to(self.device)
+        logits_NKHW = self.net(tensor.contiguous(memory_format=torch.channels_last))
+        rows, cols = window.slices(around)
+        inner = logits_NKHW[0, :, rows, cols].float().softmax(dim=0)
+        return np.asarray(inner.cpu().numpy())
+
+
+def read_reflected(around: Window, grid: Window, read: Reader) -> tuple[Array, Array]:
+    """Read a window that may reach beyond the grid; outside, the image is its own mirror."""
+    inside = around.intersect(grid)
+    if inside is None:
+        raise ContractError(f"window {around}", "no overlap with the grid", "some", "report this")
+    image_BYX, valid_YX = read(inside)
+    pads = (
+        (inside.row - around.row, around.row_end - inside.row_end),
+        (inside.col - around.col, around.col_end - inside.col_end),
+    )
+    return np.pad(image_BYX, ((0, 0), *pads), "reflect"), np.pad(valid_YX, pads, "reflect")
+
+
+def tiles_of(block: Window, size: int, stride: int) -> Iterator[Window]:
+    """The parts of a block cut by a lattice of `size`, rounded up to a multiple of the stride."""
+    step = -(-size // stride) * stride
+    for row in range(block.row // step * step, block.row_end, step):
+        for col in range(block.col // step * step, block.col_end, step):
+            part = Window(row, col, step, step).intersect(block)
+            if part:
+                yield part

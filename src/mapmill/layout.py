@@ -1,0 +1,63 @@
+"""Where the files of an area are: the same names for the workflow and for the commands.
+
+All paths are relative to the project's folder, where every command is run.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RESOURCES = Path("resources")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of the files that stages of one area hand to one another."""
+
+    area: str
+
+    @property
+    def root(self) -> Path:
+        """Folder of the area's results."""
+        return Path("results") / self.area
+
+    def search(self, period: str) -> Path:
+        """Item collection of the scenes of a period."""
+        return self.root / "search" / f"{period}.json"
+
+    def download(self, file: str) -> Path:
+        """A downloaded file: `sample.whl`, `labels.*` or `{period}/{item}/{asset}.*`."""
+        return self.root / "download" / file
+
+    def compose(self, period: str, block: str) -> Path:
+        """Image of a period and block, all bands on the grid."""
+        return self.root / "compose" / period / f"{block}.tif"
+
+    def downsample(self, block: str) -> Path:
+        """Classes of a block on the grid."""
+        return self.root / "downsample" / f"{block}.tif"
+
+    @property
+    def tiles(self) -> Path:
+        """Table of candidate tiles."""
+        return self.root / "select" / "tiles.csv"
+
+    @property
+    def patches(self) -> Path:
+        """The patch store (a folder)."""
+        return self.root / "pack" / "patches.zarr"
+
+    def model(self, model: str) -> Path:
+        """A trained model."""
+        return self.root / "train" / model / "model.safetensors"
+
+    def predict(self, map_name: str, block: str) -> Path:
+        """Predicted classes of a block."""
+        return self.root / "predict" / map_name / f"{block}.tif"
+
+    def map(self, map_name: str) -> Path:
+        """The published map."""
+        return Path("results") / f"{self.area}_{map_name}.tif"
+
+    def assess(self, map_name: str) -> Path:
+        """Folder of a map's scores."""
+        return self.root / "assess" / map_name

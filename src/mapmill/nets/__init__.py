@@ -1,0 +1,1 @@
+"""Networks: nn.Module and what is known of them. Needs torch and numpy alone."""

@@ -1,0 +1,1 @@
+"""One module a stage. Stages meet only through files; none imports another."""

@@ -1,0 +1,85 @@
+"""compose: the bands of a period's scenes, on one block of the grid."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from mapmill.areafile import load_area
+from mapmill.catalogue.items import Scene, read_scenes
+from mapmill.config import Area
+from mapmill.errors import ContractError
+from mapmill.grid import Grid, Window
+from mapmill.layout import Layout
+from mapmill.provenance import file_digest, tags
+from mapmill.raster import Array, read_on_grid, valid_pixels, write_raster
+
+log = logging.getLogger(__name__)
+
+
+def run(area_path: Path, period: str, block_name: str, output: Path) -> None:
+    """Write the image of one period and block: (band, y, x), names and nodata set.
+
+    Of several scenes the first with data gives the pixel, all bands together.
+    """
+    area = load_area(area_path)
+    layout = Layout(area_path.stem)
+    grid = area.grid.grid()
+    window = grid.block_named(block_name).window
+    listing = layout.search(period)
+    image: Array | None = None
+    for scene in read_scenes(listing):
+        added = _scene_on_grid(area, scene, layout.download(period) / scene.id, grid, window)
+        image = added if image is None else first_valid(image, added, area.compose.nodata)
+        if valid_pixels(image, area.compose.nodata).all():
+            break
+    if image is None:
+        raise ContractError(listing, "no scene", "at least one", "correct search and rerun it")
+    share = valid_pixels(image, area.compose.nodata).mean()
+    write_raster(
+        output,
+        image,
+        grid,
+        window,
+        bands=area.compose.bands,
+        nodata=area.compose.nodata,
+        tags=tags(area, "compose", search=file_digest(listing)),
+    )
+    log.info("%s: %d bands, %.1f %% of pixels valid", output, len(image), 100 * share)
+
+
+def _scene_on_grid(area: Area, scene: Scene, folder: Path, grid: Grid, window: Window) -> Array:
+    """All bands of one scene: (band, y, x) in the area's dtype."""
+    chosen = area.compose
+    image = np.empty((len(chosen.bands), window.height, window.width), chosen.dtype)
+    for index, band in enumerate(chosen.bands):
+        place = scene.find(band)
+        if place is None:
+            raise ContractError(f"scene {scene.id}", "no such band", band, "rerun search")
+        asset, number = place
+        values = read_on_grid(
+            folder / asset.file_name,
+            number,
+            grid,
+            window,
+            nodata=chosen.nodata,
+            resampling=chosen.resampling,
+            dtype="float32" if chosen.dtype == "float32" else None,
+        )
+        image[index] = _converted(values, chosen.dtype, folder / asset.file_name)
+    return image
+
+
+def _converted(values: Array, dtype: str, path: Path) -> Array:
+    """The same numbers in the area's dtype, or an error where that would change them."""
+    if dtype == "uint16" and values.dtype != np.uint16:
+        if np.issubdtype(values.dtype, np.floating) or values.min() < 0 or values.max() > 65535:
+            raise ContractError(
+                path, f"{values.dtype} values", "whole numbers 0 to 65535", "set compose.dtype: float32"
+            )
+    return values.astype(dtype, copy=False)
+
+
+def first_valid(image_BYX: Array, added_BYX: Array, nodata: float) -> Array:
+    """Fill the invalid pixels of one image from another, all bands of a pixel together."""
+    return np.where(valid_pixels(image_BYX, nodata), image_BYX, added_BYX)

@@ -1,0 +1,69 @@
+"""The table of candidate tiles: how it is written and read."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapmill.atomic import whole_file
+from mapmill.errors import ContractError
+from mapmill.grid import Window
+
+FIELDS = ["tile", "period", "row", "col", "size", "valid", "labelled", "split", "dropped"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One candidate tile in one period."""
+
+    period: str
+    window: Window
+    valid: float
+    """Share of pixels with data in every band."""
+    labelled: float
+    """Share of pixels with a class."""
+    split: str
+    """train, val or test: the part of the area it lies in; '' where it lies in none."""
+    dropped: str
+    """Why it is not packed; '' if it is."""
+    counts: tuple[int, ...]
+    """Pixels of class 1 to K."""
+
+    @property
+    def name(self) -> str:
+        """Row and column of its north-western pixel."""
+        return f"y{self.window.row}x{self.window.col}"
+
+
+def write_tiles(path: Path, tiles: Sequence[Tile], classes: int) -> None:
+    """Write the table."""
+    counts = [f"class_{value}" for value in range(1, classes + 1)]
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(FIELDS + counts)
+        for t in tiles:
+            w = t.window
+            row = [t.name, t.period, w.row, w.col, w.height, f"{t.valid:.6f}", f"{t.labelled:.6f}"]
+            rows.writerow([*row, t.split, t.dropped, *t.counts])
+
+
+def read_tiles(path: Path) -> list[Tile]:
+    """Read the table.
+
+    Raises
+    ------
+    ContractError
+        if it has other columns.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    if not rows or rows[0][: len(FIELDS)] != FIELDS:
+        raise ContractError(path, "other columns", ", ".join(FIELDS), "delete it and rerun")
+    return [_tile(row) for row in rows[1:]]
+
+
+def _tile(row: list[str]) -> Tile:
+    _, period, top, left, size, valid, labelled, split, dropped, *counts = row
+    window = Window(int(top), int(left), int(size), int(size))
+    shares = float(valid), float(labelled)
+    return Tile(period, window, *shares, split, dropped, tuple(int(count) for count in counts))

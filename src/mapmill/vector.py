@@ -1,0 +1,72 @@
+"""Reading of polygon layers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import shapely
+from pyogrio.errors import DataLayerError, DataSourceError
+from pyproj import CRS, Transformer
+from shapely.geometry import mapping
+
+from mapmill.errors import ContractError
+
+REMEDY = "check labels.file and labels.layer"
+
+
+def read_polygons(
+    path: Path, layer: str | None, attribute: str, crs: str, bounds: tuple[float, ...]
+) -> list[tuple[dict[str, Any], str]]:
+    """Polygons that touch `bounds`, in `crs`, with their attribute as text, in file order.
+
+    Parameters
+    ----------
+    bounds : left, bottom, right, top in `crs`
+
+    Raises
+    ------
+    ContractError
+        if the file, the layer, its CRS or the attribute is missing.
+    """
+    info = inspect_polygons(path, layer)
+    try:
+        if attribute not in info["fields"]:
+            fields = ", ".join(info["fields"])
+            raise ContractError(path, f"no attribute {attribute!r}", f"one of {fields}", "correct labels.attribute")
+        to_layer = Transformer.from_crs(crs, info["crs"], always_xy=True)
+        box = to_layer.transform_bounds(*bounds, densify_pts=21)
+        _, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=[attribute], bbox=box)
+    except (DataSourceError, DataLayerError) as error:
+        raise ContractError(path, str(error), "a readable vector file", REMEDY) from None
+    shapes = shapely.from_wkb(wkb)
+    if CRS.from_user_input(info["crs"]) != CRS.from_user_input(crs):
+        to_grid = Transformer.from_crs(info["crs"], crs, always_xy=True)
+        shapes = shapely.transform(shapes, lambda xy: np.column_stack(to_grid.transform(*xy.T)))
+    return [
+        (mapping(shape), str(value))
+        for shape, value in zip(shapes, values[0], strict=True)
+        if shape is not None and not shape.is_empty
+    ]
+
+
+def inspect_polygons(path: Path, layer: str | None) -> dict[str, Any]:
+    """What the layer says of itself (`crs`, `fields`, `features` ...).
+
+    Raises
+    ------
+    ContractError
+        if it cannot be read or has no CRS.
+    """
+    try:
+        info: dict[str, Any] = pyogrio.read_info(path, layer=layer)
+    except (DataSourceError, DataLayerError) as error:
+        raise ContractError(path, str(error), "a readable vector file", REMEDY) from None
+    if info["crs"] is None:
+        raise ContractError(path, "no CRS", "georeferenced polygons", "assign one (ogr2ogr)")
+    return info
+
+
+def is_vector(path: Path) -> bool:
+    """Whether a label file is a vector layer, by its suffix."""
+    return path.suffix.lower() in {".gpkg", ".geojson", ".json", ".fgb"}

@@ -1,0 +1,39 @@
+# Scenes and labels: what there is, and the files themselves.
+#
+# INPUT   config/areas/{area}.yaml
+# OUTPUT  results/{area}/search/{period}.json
+#         results/{area}/download/{file}
+
+
+checkpoint search:
+    input:
+        archive_of,
+    output:
+        "results/{area}/search/{period}.json",
+    params:
+        settings=settings_of("search", "period"),
+    log:
+        "logs/{area}/search/{period}.log",
+    benchmark:
+        "benchmarks/{area}/search/{period}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    shell:
+        "mapmill search config/areas/{wildcards.area}.yaml {wildcards.period:q} {output:q} 2> {log:q}"
+
+
+rule download:
+    input:
+        download_inputs,
+    output:
+        "results/{area}/download/{file}",
+    params:
+        settings=settings_of("download", "file"),
+    log:
+        "logs/{area}/download/{file}.log",
+    benchmark:
+        "benchmarks/{area}/download/{file}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    shell:
+        "mapmill download config/areas/{wildcards.area}.yaml {wildcards.file:q} {output:q} 2> {log:q}"

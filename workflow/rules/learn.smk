@@ -1,0 +1,30 @@
+# Models from patches.
+#
+# INPUT   results/{area}/pack/patches.zarr/zarr.json
+# OUTPUT  results/{area}/train/{model}/model.safetensors, history.csv, curves.png
+#         where {model} is {run}-{seed}
+
+
+rule train:
+    input:
+        "results/{area}/pack/patches.zarr/zarr.json",
+    output:
+        model="results/{area}/train/{model}/model.safetensors",
+        history="results/{area}/train/{model}/history.csv",
+        figure=report(
+            "results/{area}/train/{model}/curves.png",
+            caption="../report/train.rst",
+            category="Training",
+            labels={"area": "{area}", "model": "{model}"},
+        ),
+    params:
+        settings=settings_of("train", "model"),
+    log:
+        "logs/{area}/train/{model}.log",
+    benchmark:
+        "benchmarks/{area}/train/{model}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    shell:
+        "mapmill train config/areas/{wildcards.area}.yaml {wildcards.model:q} {output.model:q}"
+        " {output.history:q} {output.figure:q} 2> {log:q}"

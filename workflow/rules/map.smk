@@ -1,0 +1,94 @@
+# The map: block by block, then as one file, then scored.
+#
+# INPUT   results/{area}/train/{model}/model.safetensors, results/{area}/compose/...
+# OUTPUT  results/{area}/predict/{map}/{block}.tif
+#         results/{area}_{map}.tif, results/{area}_{map}.json
+#         results/{area}/mosaic/{map}/confidence.tif, map.png
+#         results/{area}/assess/{map}/metrics.json, classes.csv, confusion.csv, confusion.png
+
+
+rule predict:
+    input:
+        models_of,
+        composed_neighbours,
+    output:
+        "results/{area}/predict/{map}/{block}.tif",
+    params:
+        settings=settings_of("predict", "map"),
+    log:
+        "logs/{area}/predict/{map}/{block}.log",
+    benchmark:
+        "benchmarks/{area}/predict/{map}/{block}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    shell:
+        "mapmill predict config/areas/{wildcards.area}.yaml {wildcards.map:q} {wildcards.block:q}"
+        " {output:q} 2> {log:q}"
+
+
+rule mosaic:
+    input:
+        predicted_blocks,
+        composed_blocks,
+    output:
+        map="results/{area}_{map}.tif",
+        item="results/{area}_{map}.json",
+        confidence="results/{area}/mosaic/{map}/confidence.tif",
+        figure=report(
+            "results/{area}/mosaic/{map}/map.png",
+            caption="../report/mosaic.rst",
+            category="Map",
+            labels={"area": "{area}", "map": "{map}"},
+        ),
+    params:
+        settings=settings_of("mosaic", "map"),
+    log:
+        "logs/{area}/mosaic/{map}.log",
+    benchmark:
+        "benchmarks/{area}/mosaic/{map}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    shell:
+        "mapmill mosaic config/areas/{wildcards.area}.yaml {wildcards.map:q} {output.map:q}"
+        " {output.item:q} {output.confidence:q} {output.figure:q} 2> {log:q}"
+
+
+rule assess:
+    input:
+        "results/{area}_{map}.tif",
+        "results/{area}/select/tiles.csv",
+        "results/{area}/pack/patches.zarr/zarr.json",
+        predicted_blocks,
+        label_blocks,
+    output:
+        metrics="results/{area}/assess/{map}/metrics.json",
+        table=report(
+            "results/{area}/assess/{map}/classes.csv",
+            caption="../report/assess-classes.rst",
+            category="Scores",
+            labels={"area": "{area}", "map": "{map}", "what": "scores by class"},
+        ),
+        matrix="results/{area}/assess/{map}/confusion.csv",
+        figure=report(
+            "results/{area}/assess/{map}/confusion.png",
+            caption="../report/assess.rst",
+            category="Scores",
+            labels={"area": "{area}", "map": "{map}", "what": "confusion matrix"},
+        ),
+        summary=report(
+            "results/{area}/assess/{map}/summary.txt",
+            caption="../report/assess-summary.rst",
+            category="Scores",
+            labels={"area": "{area}", "map": "{map}", "what": "summary"},
+        ),
+    params:
+        settings=settings_of("assess"),
+    log:
+        "logs/{area}/assess/{map}.log",
+    benchmark:
+        "benchmarks/{area}/assess/{map}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    shell:
+        "mapmill assess config/areas/{wildcards.area}.yaml {wildcards.map:q} {output.metrics:q}"
+        " {output.table:q} {output.matrix:q} {output.figure:q} {output.summary:q} 2> {log:q}"

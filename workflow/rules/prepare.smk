@@ -1,0 +1,93 @@
+# Images and labels on the grid, and patches cut from both.
+#
+# INPUT   results/{area}/search/{period}.json, results/{area}/download/...
+# OUTPUT  results/{area}/compose/{period}/{block}.tif
+#         results/{area}/downsample/{block}.tif, .csv
+#         results/{area}/select/tiles.csv, tiles.png
+#         results/{area}/pack/patches.zarr/zarr.json
+
+
+rule compose:
+    input:
+        scene_files,
+    output:
+        "results/{area}/compose/{period}/{block}.tif",
+    params:
+        settings=settings_of("compose"),
+    log:
+        "logs/{area}/compose/{period}/{block}.log",
+    benchmark:
+        "benchmarks/{area}/compose/{period}/{block}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    shell:
+        "mapmill compose config/areas/{wildcards.area}.yaml {wildcards.period:q} {wildcards.block:q}"
+        " {output:q} 2> {log:q}"
+
+
+rule downsample:
+    input:
+        labels_of,
+    output:
+        "results/{area}/downsample/{block}.tif",
+        table="results/{area}/downsample/{block}.csv",
+    params:
+        settings=settings_of("downsample"),
+    log:
+        "logs/{area}/downsample/{block}.log",
+    benchmark:
+        "benchmarks/{area}/downsample/{block}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    shell:
+        "mapmill downsample config/areas/{wildcards.area}.yaml {wildcards.block:q} {output[0]:q}"
+        " 2> {log:q}"
+
+
+rule select:
+    input:
+        composed_blocks,
+        label_blocks,
+    output:
+        table=report(
+            "results/{area}/select/tiles.csv",
+            caption="../report/select-table.rst",
+            category="Tiles",
+            labels={"area": "{area}", "what": "every tile, with its reason"},
+        ),
+        figure=report(
+            "results/{area}/select/tiles.png",
+            caption="../report/select.rst",
+            category="Tiles",
+            labels={"area": "{area}", "what": "map of the tiles"},
+        ),
+    params:
+        settings=settings_of("select"),
+    log:
+        "logs/{area}/select/tiles.log",
+    benchmark:
+        "benchmarks/{area}/select/tiles.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    shell:
+        "mapmill select config/areas/{wildcards.area}.yaml {output.table:q} {output.figure:q}"
+        " 2> {log:q}"
+
+
+rule pack:
+    input:
+        "results/{area}/select/tiles.csv",
+        composed_blocks,
+        label_blocks,
+    output:
+        "results/{area}/pack/patches.zarr/zarr.json",
+    params:
+        settings=settings_of("pack"),
+    log:
+        "logs/{area}/pack/patches.log",
+    benchmark:
+        "benchmarks/{area}/pack/patches.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    shell:
+        "mapmill pack config/areas/{wildcards.area}.yaml {output:q} 2> {log:q}"
