@@ -1,4 +1,4 @@
-"""Reading an area file, with mistakes told in one line; and the settings that a stage depends on."""
+"""Reading an area file, with mistakes told in one line; and what a stage depends on."""
 
 import difflib
 import hashlib
@@ -10,9 +10,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from mapmill.chain import VERSION
 from mapmill.config import Area
 from mapmill.errors import ConfigError
-from mapmill.chain import VERSION
 
 
 class _StrictLoader(yaml.CSafeLoader):
@@ -89,7 +89,9 @@ def _one_line(path: Path, error: ValidationError, content: dict[str, Any]) -> Co
         return ConfigError(where, problem, "a consistent area", "correct it" + more)
     found = repr(first["input"])
     found = found if len(found) < 80 else found[:77] + "..."
-    return ConfigError(where, found, first["msg"].replace("Input should be ", ""), "correct it" + more)
+    return ConfigError(
+        where, found, first["msg"].replace("Input should be ", ""), "correct it" + more
+    )
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

@@ -23,7 +23,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield part
         flush(part)
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -53,18 +53,19 @@ def replace_link(target: Path, link: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     part = aside(link)
     part.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))
-    os.replace(part, link)
+    part.replace(link)
 
 
 def replace_folder(part: Path, folder: Path) -> None:
     """Put the finished folder `part` in the place of `folder`.
 
-    A kill between any two steps leaves either the old folder or the new one under its
-    name or under `.old`; `clear_leftovers` tidies up before the next attempt.
+    Five steps, safe against a kill between any two: the caller clears and builds `part`; what
+    a killed run left as `.old` is cleared; the folder becomes `.old`; `part` becomes the folder,
+    which is the commit; `.old` is cleared.
     """
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        os.rename(folder, old)
-    os.rename(part, folder)
+        folder.rename(old)
+    part.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from mapmill import __version__
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         if command in VERSION:
             _run_stage(command, list(chosen.values()))
         else:
-            {"check": _check, "grid": _grid, "schema": _schema}[command](**chosen)
+            TOOLS[command](**chosen)
     except MapmillError as error:
         print(f"mapmill {command}: {error}", file=sys.stderr)
         return 1
@@ -116,3 +117,6 @@ def _schema() -> None:
     from mapmill.config import Area
 
     print(json.dumps(Area.model_json_schema(), indent=1, sort_keys=True))
+
+
+TOOLS: dict[str, Callable[..., None]] = {"check": _check, "grid": _grid, "schema": _schema}

@@ -126,7 +126,9 @@ def tile_map(path: Path, area: Area, tiles: Sequence[Tile], labels: BlockMosaic)
         for why, count in dropped.items()
     ]
     title = "Tiles (dropped ones hatched)"
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), title=title, frameon=False)
+    ax.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), title=title, frameon=False
+    )
     figure.suptitle(f"{area.title}: tiles, {tiles[0].period}", fontsize=12)
     save(figure, path, area)
 

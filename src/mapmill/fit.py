@@ -21,7 +21,7 @@ from mapmill.nets.model import Card, build, choose_device, normalise
 from mapmill.nets.unet import UNet
 
 if TYPE_CHECKING:
-    from mapmill.config import Train
+    from mapmill.sections import Train
 
 Array = NDArray[Any]
 Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
@@ -78,7 +78,11 @@ def batches(patches: Patches, chosen: "Train", seed: int) -> Iterator[Batch]:
 
 
 def augment(
-    image_NCHW: Array, label_NHW: Array, crop: int | None, jitter: float, random: np.random.Generator
+    image_NCHW: Array,
+    label_NHW: Array,
+    crop: int | None,
+    jitter: float,
+    random: np.random.Generator,
 ) -> Batch:
     """The same random crop, turn and flip for image and label of each patch; jitter per band."""
     size = crop or label_NHW.shape[1]
@@ -126,7 +130,13 @@ class Fit:
     """
 
     def __init__(
-        self, card: Card, chosen: "Train", seed: int, train: Patches, val: Patches, pixels: list[int]
+        self,
+        card: Card,
+        chosen: "Train",
+        seed: int,
+        train: Patches,
+        val: Patches,
+        pixels: list[int],
     ) -> None:
         torch.manual_seed(seed)
         torch.set_num_threads(chosen.threads)

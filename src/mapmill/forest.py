@@ -19,7 +19,9 @@ class PixelForest:
 
     def __init__(self, store: PatchStore, seed: int) -> None:
         pixels_PB, classes_P = _training_pixels(store, np.random.default_rng(seed))
-        self._forest = RandomForestClassifier(TREES, min_samples_leaf=3, random_state=seed, n_jobs=2)
+        self._forest = RandomForestClassifier(
+            TREES, min_samples_leaf=3, random_state=seed, n_jobs=2
+        )
         self._forest.fit(pixels_PB, classes_P)
 
     def classify(self, image_BYX: Array, wanted_YX: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mapmill.config import SPLITS, Split
 from mapmill.grid import Window
+from mapmill.sections import SPLITS, Split
 
 Region = tuple[Window, str]
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -48,7 +48,7 @@ def write_store(
     count, size = len(tiles), tiles[0].window.height
     image = _create(group, "image", (count, len(bands), size, size), dtype, shard, "patch band y x")
     label = _create(group, "label", (count, size, size), "uint8", shard, "patch y x")
-    _create_index(group, tiles)
+    _create_index(group, tiles, attributes)
     buffer: list[Patch] = []
     start = 0
     for patch in patches:
@@ -67,7 +67,7 @@ def write_store(
 def _create(
     group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, shard: int, axes: str
 ) -> Any:
-    shuffle = "bitshuffle" if dtype != "uint8" else "noshuffle"
+    shuffle: Literal["bitshuffle", "noshuffle"] = "noshuffle" if dtype == "uint8" else "bitshuffle"
     return group.create_array(
         name,
         shape=shape,
@@ -79,13 +79,13 @@ def _create(
     )
 
 
-def _create_index(group: zarr.Group, tiles: Sequence[Tile]) -> None:
+def _create_index(group: zarr.Group, tiles: Sequence[Tile], attributes: dict[str, Any]) -> None:
     """Where each patch comes from: row, col, and numbers of its split and period."""
     columns: dict[str, list[int]] = {
         "row": [tile.window.row for tile in tiles],
         "col": [tile.window.col for tile in tiles],
-        "split": [group.attrs["splits"].index(tile.split) for tile in tiles],  # type: ignore[union-attr, arg-type, misc]
-        "period": [group.attrs["periods"].index(tile.period) for tile in tiles],  # type: ignore[union-attr, arg-type, misc]
+        "split": [attributes["splits"].index(tile.split) for tile in tiles],
+        "period": [attributes["periods"].index(tile.period) for tile in tiles],
     }
     for name, values in columns.items():
         array = group.create_array(

@@ -16,7 +16,11 @@ REMEDY = "check labels.file and labels.layer"
 
 
 def read_polygons(
-    path: Path, layer: str | None, attribute: str, crs: str, bounds: tuple[float, ...]
+    path: Path,
+    layer: str | None,
+    attribute: str,
+    crs: str,
+    bounds: tuple[float, float, float, float],
 ) -> list[tuple[dict[str, Any], str]]:
     """Polygons that touch `bounds`, in `crs`, with their attribute as text, in file order.
 
@@ -33,9 +37,11 @@ def read_polygons(
     try:
         if attribute not in info["fields"]:
             fields = ", ".join(info["fields"])
-            raise ContractError(path, f"no attribute {attribute!r}", f"one of {fields}", "correct labels.attribute")
+            raise ContractError(
+                path, f"no attribute {attribute!r}", f"one of {fields}", "correct labels.attribute"
+            )
         to_layer = Transformer.from_crs(crs, info["crs"], always_xy=True)
-        box = to_layer.transform_bounds(*bounds, densify_pts=21)
+        box = to_layer.transform_bounds(*bounds)
         _, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=[attribute], bbox=box)
     except (DataSourceError, DataLayerError) as error:
         raise ContractError(path, str(error), "a readable vector file", REMEDY) from None

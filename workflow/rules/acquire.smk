@@ -10,14 +10,14 @@ checkpoint search:
         archive_of,
     output:
         "results/{area}/search/{period}.json",
-    params:
-        settings=settings_of("search", "period"),
     log:
         "logs/{area}/search/{period}.log",
     benchmark:
         "benchmarks/{area}/search/{period}.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("search", "period"),
     shell:
         "mapmill search config/areas/{wildcards.area}.yaml {wildcards.period:q} {output:q} 2> {log:q}"
 
@@ -27,13 +27,13 @@ rule download:
         download_inputs,
     output:
         "results/{area}/download/{file}",
-    params:
-        settings=settings_of("download", "file"),
     log:
         "logs/{area}/download/{file}.log",
     benchmark:
         "benchmarks/{area}/download/{file}.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("download", "file"),
     shell:
         "mapmill download config/areas/{wildcards.area}.yaml {wildcards.file:q} {output:q} 2> {log:q}"

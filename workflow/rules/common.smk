@@ -71,13 +71,17 @@ def download_inputs(wildcards):
     first, _, rest = wildcards.file.partition("/")
     if first == "sample.whl":
         return []
-    listing = checkpoints.search.get(area=wildcards.area, period=first).output if rest else []
+    listing = (
+        checkpoints.search.get(area=wildcards.area, period=first).output if rest else []
+    )
     return archive_of(wildcards) + list(listing)
 
 
 def scene_files(wildcards):
     """The pinned search of a period, and the files of its scenes that hold wanted bands."""
-    listing = checkpoints.search.get(area=wildcards.area, period=wildcards.period).output[0]
+    listing = checkpoints.search.get(
+        area=wildcards.area, period=wildcards.period
+    ).output[0]
     bands = area_of(wildcards.area).compose.bands
     try:
         names = list(wanted_files(wildcards.period, read_scenes(Path(listing)), bands))
@@ -99,7 +103,11 @@ def composed_neighbours(wildcards):
     grid = area.grid.grid()
     around = grid.block_named(wildcards.block).window.grow(grid.block)
     blocks = [block.name for block in grid.blocks_touching(around)]
-    return [str(layout.compose(p, b)) for p in area.periods_of(wildcards.map) for b in blocks]
+    return [
+        str(layout.compose(p, b))
+        for p in area.periods_of(wildcards.map)
+        for b in blocks
+    ]
 
 
 def label_blocks(wildcards):
@@ -116,7 +124,10 @@ def models_of(wildcards):
         raise WorkflowError(
             f"config/areas/{wildcards.area}.yaml: no map {wildcards.map!r}; maps: {known}"
         )
-    return [str(layout_of(wildcards).model(model)) for model in area.models_of(wildcards.map)]
+    return [
+        str(layout_of(wildcards).model(model))
+        for model in area.models_of(wildcards.map)
+    ]
 
 
 def predicted_blocks(wildcards):

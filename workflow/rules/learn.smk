@@ -17,14 +17,14 @@ rule train:
             category="Training",
             labels={"area": "{area}", "model": "{model}"},
         ),
-    params:
-        settings=settings_of("train", "model"),
     log:
         "logs/{area}/train/{model}.log",
     benchmark:
         "benchmarks/{area}/train/{model}.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("train", "model"),
     shell:
         "mapmill train config/areas/{wildcards.area}.yaml {wildcards.model:q} {output.model:q}"
         " {output.history:q} {output.figure:q} 2> {log:q}"

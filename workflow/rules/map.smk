@@ -13,14 +13,14 @@ rule predict:
         composed_neighbours,
     output:
         "results/{area}/predict/{map}/{block}.tif",
-    params:
-        settings=settings_of("predict", "map"),
     log:
         "logs/{area}/predict/{map}/{block}.log",
     benchmark:
         "benchmarks/{area}/predict/{map}/{block}.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("predict", "map"),
     shell:
         "mapmill predict config/areas/{wildcards.area}.yaml {wildcards.map:q} {wildcards.block:q}"
         " {output:q} 2> {log:q}"
@@ -40,14 +40,14 @@ rule mosaic:
             category="Map",
             labels={"area": "{area}", "map": "{map}"},
         ),
-    params:
-        settings=settings_of("mosaic", "map"),
     log:
         "logs/{area}/mosaic/{map}.log",
     benchmark:
         "benchmarks/{area}/mosaic/{map}.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("mosaic", "map"),
     shell:
         "mapmill mosaic config/areas/{wildcards.area}.yaml {wildcards.map:q} {output.map:q}"
         " {output.item:q} {output.confidence:q} {output.figure:q} 2> {log:q}"
@@ -81,14 +81,14 @@ rule assess:
             category="Scores",
             labels={"area": "{area}", "map": "{map}", "what": "summary"},
         ),
-    params:
-        settings=settings_of("assess"),
     log:
         "logs/{area}/assess/{map}.log",
     benchmark:
         "benchmarks/{area}/assess/{map}.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("assess"),
     shell:
         "mapmill assess config/areas/{wildcards.area}.yaml {wildcards.map:q} {output.metrics:q}"
         " {output.table:q} {output.matrix:q} {output.figure:q} {output.summary:q} 2> {log:q}"

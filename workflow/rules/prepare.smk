@@ -12,14 +12,14 @@ rule compose:
         scene_files,
     output:
         "results/{area}/compose/{period}/{block}.tif",
-    params:
-        settings=settings_of("compose"),
     log:
         "logs/{area}/compose/{period}/{block}.log",
     benchmark:
         "benchmarks/{area}/compose/{period}/{block}.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("compose"),
     shell:
         "mapmill compose config/areas/{wildcards.area}.yaml {wildcards.period:q} {wildcards.block:q}"
         " {output:q} 2> {log:q}"
@@ -29,18 +29,18 @@ rule downsample:
     input:
         labels_of,
     output:
-        "results/{area}/downsample/{block}.tif",
+        classes="results/{area}/downsample/{block}.tif",
         table="results/{area}/downsample/{block}.csv",
-    params:
-        settings=settings_of("downsample"),
     log:
         "logs/{area}/downsample/{block}.log",
     benchmark:
         "benchmarks/{area}/downsample/{block}.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("downsample"),
     shell:
-        "mapmill downsample config/areas/{wildcards.area}.yaml {wildcards.block:q} {output[0]:q}"
+        "mapmill downsample config/areas/{wildcards.area}.yaml {wildcards.block:q} {output.classes:q}"
         " 2> {log:q}"
 
 
@@ -61,14 +61,14 @@ rule select:
             category="Tiles",
             labels={"area": "{area}", "what": "map of the tiles"},
         ),
-    params:
-        settings=settings_of("select"),
     log:
         "logs/{area}/select/tiles.log",
     benchmark:
         "benchmarks/{area}/select/tiles.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("select"),
     shell:
         "mapmill select config/areas/{wildcards.area}.yaml {output.table:q} {output.figure:q}"
         " 2> {log:q}"
@@ -81,13 +81,13 @@ rule pack:
         label_blocks,
     output:
         "results/{area}/pack/patches.zarr/zarr.json",
-    params:
-        settings=settings_of("pack"),
     log:
         "logs/{area}/pack/patches.log",
     benchmark:
         "benchmarks/{area}/pack/patches.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("pack"),
     shell:
         "mapmill pack config/areas/{wildcards.area}.yaml {output:q} 2> {log:q}"

@@ -90,15 +90,15 @@ def in_catalogue(path: Path, name: str, moments: tuple[str, str]) -> list[Found]
     try:
         items = list(_items(path))
     except (OSError, ValueError, pystac.errors.STACError) as error:
-        raise CatalogueError(path, str(error), "a static STAC catalogue", "check the file") from None
+        raise CatalogueError(
+            path, str(error), "a static STAC catalogue", "check the file"
+        ) from None
     chosen = [item for item in items if moments[0] <= _moment(item) <= moments[1]]
     if not chosen:
         raise CatalogueError(
             path, f"{len(items)} items, none in the period", f"items of {name}", "check its dates"
         )
-    return [
-        found for item in sorted(chosen, key=_moment_and_id) for found in _assets(item)
-    ]
+    return [found for item in sorted(chosen, key=_moment_and_id) for found in _assets(item)]
 
 
 def _items(path: Path) -> Iterable[pystac.Item]:
@@ -134,5 +134,9 @@ def _assets(item: pystac.Item) -> Iterable[Found]:
         named = fields.get("bands") or fields.get("eo:bands") or []
         bands = tuple(str(band["name"]) for band in named if "name" in band)
         yield Found(
-            safe_name(href, item.id), safe_name(href, key), href, dict(item.properties), bands or None
+            safe_name(href, item.id),
+            safe_name(href, key),
+            href,
+            dict(item.properties),
+            bands or None,
         )

@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 
 from mapmill.atomic import whole_file
-from mapmill.config import Sample
 from mapmill.errors import CatalogueError
 from mapmill.layout import RESOURCES
+from mapmill.sections import Sample
 
 log = logging.getLogger(__name__)
 MEMBER_LIMIT = 2**30
@@ -53,7 +53,10 @@ def _checked(path: Path, sample: Sample) -> Path:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sample.sha256:
         raise CatalogueError(
-            path, f"sha256 {found}", sample.sha256, "delete the file and rerun; if it stays, the pin"
+            path,
+            f"sha256 {found}",
+            sample.sha256,
+            "delete the file and rerun; if it stays, the pin",
         )
     return path
 
@@ -81,11 +84,14 @@ def extract(archive: Path, member: str, target: Path) -> Path:
         with zipfile.ZipFile(archive) as opened:
             if opened.getinfo(member).file_size > MEMBER_LIMIT:
                 raise CatalogueError(archive, f"{member} over 1 GiB", "a sample", "check the pin")
-            with opened.open(member) as source, whole_file(target) as part:
-                with part.open("wb") as file:
-                    shutil.copyfileobj(source, file)
+            with whole_file(target) as part:
+                part.write_bytes(opened.read(member))
     except KeyError:
-        raise CatalogueError(archive, f"no {member}", "a file of the archive", "correct the path") from None
+        raise CatalogueError(
+            archive, f"no {member}", "a file of the archive", "correct the path"
+        ) from None
     except (OSError, zipfile.BadZipFile) as error:
-        raise CatalogueError(archive, str(error), "a sound archive", "delete it and rerun") from None
+        raise CatalogueError(
+            archive, str(error), "a sound archive", "delete it and rerun"
+        ) from None
     return target

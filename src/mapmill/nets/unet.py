@@ -3,6 +3,8 @@
 Axes: N images, C channels, H rows, W columns, K classes.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -23,9 +25,9 @@ class UNet(nn.Module):
         channels = [width * 2**level for level in range(depth + 1)]
         self.stride = 2**depth
         self.entry = _double(bands, width)
-        self.down = nn.ModuleList(_double(a, b) for a, b in zip(channels, channels[1:]))
+        self.down = nn.ModuleList(_double(a, b) for a, b in pairwise(channels))
         self.widen = nn.ModuleList(
-            nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(channels, channels[1:])
+            nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(channels)
         )
         self.up = nn.ModuleList(_double(2 * a, a) for a in channels[:-1])
         self.head = nn.Conv2d(width, classes, 1)

@@ -8,7 +8,6 @@ import csv
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,33 +21,29 @@ from mapmill.layout import Layout
 from mapmill.metrics import Matrix
 from mapmill.progress import track
 from mapmill.raster import Array, BlockMosaic
+from mapmill.scores import DEFINITIONS, FOREST, by_class, score_part, summary
 from mapmill.store import PatchStore
 from mapmill.tiles import read_tiles
 
 log = logging.getLogger(__name__)
-FOREST = "random forest per pixel"
-DEFINITIONS = {
-    "overall accuracy": "share of labelled pixels mapped as their label",
-    "mean IoU": "mean of the IoU of the classes that occur in the labels of the part (macro)",
-    "mean F1": "mean of the F1 (= Dice) of the same classes (macro)",
-    "interval": "95 %, bootstrap over spatial blocks of the part",
-    "part": "pixels of all tiles of the part, dropped ones too, each counted once; buffers left out",
-}
-SCORES = {
-    "overall accuracy": metrics.overall_accuracy,
-    "mean IoU": metrics.mean_iou,
-    "mean F1": metrics.mean_f1,
-}
 
 
 def run(
-    area_path: Path, map_name: str, output: Path, table: Path, matrix: Path, figure: Path, text: Path
+    area_path: Path,
+    map_name: str,
+    output: Path,
+    table: Path,
+    matrix: Path,
+    figure: Path,
+    text: Path,
 ) -> None:
     """Write all scores (JSON), those by class (CSV), the confusion matrix (CSV, PNG), a summary."""
     area = load_area(area_path)
     layout = Layout(area_path.stem)
     blocks = BlockMosaic(area.grid.grid(), lambda block: layout.predict(map_name, block), 0)
-    forest = PixelForest(PatchStore(layout.patches), area.assess.seed) if area.assess.baseline else None
+    forest = (
+        PixelForest(PatchStore(layout.patches), area.assess.seed) if area.assess.baseline else None
+    )
     parts = {}
     for split in ("val", "test"):
         counted = _count(area, layout, map_name, split, blocks, forest)
@@ -56,7 +51,7 @@ def run(
             parts[split] = counted
         else:
             log.warning("no labelled pixel in the %s part: no scores for it", split)
-    result = {split: _scores(area, counted) for split, counted in parts.items()}
+    result = {split: score_part(area, counted) for split, counted in parts.items()}
     content = {"map": map_name, "definitions": DEFINITIONS, "parts": result}
     write_json(output, content)
     shown = "test" if "test" in parts else "val"
@@ -114,62 +109,8 @@ def _cells(area: Area, layout: Layout, split: str) -> Iterator[tuple[Window, Arr
                 yield cell, inside_YX
 
 
-def _scores(area: Area, counted: dict[str, Matrix]) -> dict[str, Any]:
-    draws, seed = area.assess.draws, area.assess.seed
-    result: dict[str, Any] = {
-        "pixels": int(counted["map"].sum()),
-        "spatial_blocks": len(counted["map"]),
-        "spatial_block_px": area.assess.block,
-        "classes": _by_class(area, counted["map"].sum(axis=0)),
-        "models": {},
-    }
-    for name, matrices in counted.items():
-        values = {}
-        for title, score in SCORES.items():
-            low, high = metrics.bootstrap_interval(matrices, score, draws, seed)
-            values[title] = _rounded([score(matrices.sum(axis=0)), low, high])
-        result["models"][name] = values
-    members = [n for n in counted if n not in ("map", FOREST)]
-    if members:
-        pooled = [counted[name].sum(axis=0) for name in members]
-        result["over_seeds"] = {
-            title: _rounded([float(np.mean(v)), float(np.std(v, ddof=1))])
-            for title, score in SCORES.items()
-            for v in [[score(matrix) for matrix in pooled]]
-        }
-    if FOREST in counted:
-        result["map_minus_forest"] = {
-            title: _rounded(
-                metrics.bootstrap_difference(counted["map"], counted[FOREST], score, draws, seed)
-            )
-            for title, score in SCORES.items()
-        }
-    return result
-
-
-def _rounded(values: Any) -> list[float | None]:
-    return [None if np.isnan(value) else round(float(value), 6) for value in values]
-
-
-def _by_class(area: Area, pooled: Matrix) -> list[dict[str, Any]]:
-    columns = [f(pooled) for f in (metrics.precision, metrics.recall, metrics.f1, metrics.iou)]
-    rows = []
-    for index, value in enumerate(sorted(area.classes)):
-        scores = dict(zip(("precision", "recall", "f1", "iou"), _rounded([c[index] for c in columns]), strict=True))
-        rows.append(
-            {
-                "class": value,
-                "name": area.classes[value].name,
-                "reference_pixels": int(pooled[index].sum()),
-                "mapped_pixels": int(pooled[:, index].sum()),
-                **scores,
-            }
-        )
-    return rows
-
-
 def _write_classes(path: Path, area: Area, pooled: Matrix) -> None:
-    rows = _by_class(area, pooled)
+    rows = by_class(area, pooled)
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         table.writeheader()
@@ -184,27 +125,3 @@ def _write_matrix(path: Path, area: Area, pooled: Matrix) -> None:
         rows.writerow(["reference \\ map", *names])
         for name, row in zip(names, pooled, strict=True):
             rows.writerow([name, *row.tolist()])
-
-
-def summary(content: dict[str, Any]) -> str:
-    """The scores as text for people."""
-    lines = [f"Scores of the map `{content['map']}` against the labels", ""]
-    for split, part in content["parts"].items():
-        blocks = f"{part['spatial_blocks']} blocks of {part['spatial_block_px']} px"
-        lines += [f"{split} part: {part['pixels']:,} labelled pixels in {blocks}"]
-        for name, values in part["models"].items():
-            cells = [f"{t} {_interval(v)}" for t, v in values.items()]
-            lines.append(f"  {name:24s} {'   '.join(cells)}")
-        for title, (mean, spread) in part.get("over_seeds", {}).items():
-            lines.append(f"  over seeds: {title} {mean:.3f}, standard deviation {spread or 0:.3f}")
-        for title, (low, high) in part.get("map_minus_forest", {}).items():
-            lines.append(f"  map minus forest: {title} from {low:+.3f} to {high:+.3f} (95 %)")
-        lines.append("")
-    lines += [f"{name}: {meaning}" for name, meaning in content["definitions"].items()]
-    return "\n".join(lines) + "\n"
-
-
-def _interval(values: list[float | None]) -> str:
-    if None in values:
-        return "undefined"
-    return "{:.3f} ({:.3f} to {:.3f})".format(*values)

@@ -72,11 +72,14 @@ def _scene_on_grid(area: Area, scene: Scene, folder: Path, grid: Grid, window: W
 
 def _converted(values: Array, dtype: str, path: Path) -> Array:
     """The same numbers in the area's dtype, or an error where that would change them."""
-    if dtype == "uint16" and values.dtype != np.uint16:
-        if np.issubdtype(values.dtype, np.floating) or values.min() < 0 or values.max() > 65535:
-            raise ContractError(
-                path, f"{values.dtype} values", "whole numbers 0 to 65535", "set compose.dtype: float32"
-            )
+    whole = np.issubdtype(values.dtype, np.integer) and values.min() >= 0 and values.max() <= 65535
+    if dtype == "uint16" and not whole:
+        raise ContractError(
+            path,
+            f"{values.dtype} values {values.min()} to {values.max()}",
+            "whole numbers 0 to 65535",
+            "set compose.dtype: float32",
+        )
     return values.astype(dtype, copy=False)
 
 

@@ -55,7 +55,10 @@ def _asset(area: Area, layout: Layout, file: str) -> Path:
                 info = inspect(path)
                 if info.count < len(asset.bands):
                     raise ContractError(
-                        path, f"{info.count} bands", f"{len(asset.bands)}", f"delete {listing}, rerun"
+                        path,
+                        f"{info.count} bands",
+                        f"{len(asset.bands)}",
+                        f"delete {listing}, rerun",
                     )
                 return path
     raise ContractError(listing, f"no {rest}", "an asset of the search", f"delete {listing}, rerun")

@@ -42,7 +42,9 @@ def run(area_path: Path, block_name: str, output: Path) -> None:
         tags=tags(area, "downsample"),
     )
     _write_areas(output.with_suffix(".csv"), area, fine_YX, label_YX, factor)
-    log.info("%s: %s of %d x %d label pixels a cell", output, area.downsample.method, factor, factor)
+    log.info(
+        "%s: %s of %d x %d label pixels a cell", output, area.downsample.method, factor, factor
+    )
 
 
 def natural_factor(file: Path, grid: Grid) -> int:
@@ -55,9 +57,7 @@ def natural_factor(file: Path, grid: Grid) -> int:
     return max(1, round(grid.resolution / info.resolution))
 
 
-def _recoded(
-    area: Area, file: Path, grid: Grid, window: Window, factor: int
-) -> NDArray[np.uint8]:
+def _recoded(area: Area, file: Path, grid: Grid, window: Window, factor: int) -> NDArray[np.uint8]:
     """Classes of a label raster at `factor` times the grid's resolution, by nearest pixel."""
     codes = read_on_grid(file, 1, grid, window, nodata=0, factor=factor)
     if area.labels.codes is None:

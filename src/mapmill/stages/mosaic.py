@@ -24,7 +24,9 @@ EXTENSIONS = [
 ]
 
 
-def run(area_path: Path, map_name: str, output: Path, item: Path, extra: Path, figure: Path) -> None:
+def run(
+    area_path: Path, map_name: str, output: Path, item: Path, extra: Path, figure: Path
+) -> None:
     """Write the map `output`, its STAC `item`, the confidence `extra` and the `figure`."""
     area = load_area(area_path)
     layout = Layout(area_path.stem)
@@ -97,7 +99,12 @@ def _stac_item(
         stac_extensions=EXTENSIONS,
     )
     classes = [
-        {"value": value, "name": _slug(entry.name), "title": entry.name, "color_hint": entry.colour[1:].upper()}
+        {
+            "value": value,
+            "name": _slug(entry.name),
+            "title": entry.name,
+            "color_hint": entry.colour[1:].upper(),
+        }
         for value, entry in sorted(area.classes.items())
     ]
     nodata = {"value": 0, "name": "nodata", "nodata": True}

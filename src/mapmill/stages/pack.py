@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from mapmill.areafile import load_area
-from mapmill.config import SPLITS, Area
+from mapmill.config import Area
 from mapmill.grid import Grid
 from mapmill.layout import Layout
 from mapmill.progress import track
 from mapmill.provenance import file_digest, tags
 from mapmill.raster import Array, BlockMosaic, valid_pixels
+from mapmill.sections import SPLITS
 from mapmill.store import Patch, write_store
 from mapmill.tiles import Tile, read_tiles
 

@@ -8,12 +8,13 @@ import numpy as np
 
 from mapmill import figures
 from mapmill.areafile import load_area
-from mapmill.config import Area, Select
+from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.grid import Window
 from mapmill.layout import Layout
 from mapmill.progress import track
 from mapmill.raster import Array, BlockMosaic, valid_pixels
+from mapmill.sections import Select
 from mapmill.splits import Region, part_of, regions
 from mapmill.tiles import Tile, write_tiles
 

@@ -36,10 +36,14 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
         log.warning("no validation patch: the last weights are kept, not the best")
     fit = Fit(card, chosen, seed, train, val, store.attributes["class_pixels"])
     parameters = sum(p.numel() for p in fit.net.parameters())
-    log.info("%s: %d parameters, %d patches, on %s", model, parameters, len(train.indices), fit.device)
+    log.info(
+        "%s: %d parameters, %d patches, on %s", model, parameters, len(train.indices), fit.device
+    )
     looks = -(-chosen.steps // chosen.validate_every)
     history = list(track(_logged(fit), f"train {model}", looks, "looks"))
-    best = max(history, key=lambda look: -1.0 if math.isnan(look.val_mean_iou) else look.val_mean_iou)
+    best = max(
+        history, key=lambda look: -1.0 if math.isnan(look.val_mean_iou) else look.val_mean_iou
+    )
     _write_history(history_path, history)
     columns = {f.name: [getattr(look, f.name) for look in history] for f in fields(Look)}
     figures.curves(figure, area, model, columns, best.step)
