@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mapmill import __version__
 from mapmill.chain import VERSION
-from mapmill.errors import MapmillError
+from mapmill.errors import ContractError, MapmillError
 
 ARGUMENTS: dict[str, list[str]] = {
     "search": ["period", "output"],
@@ -56,8 +56,12 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
         for name in arguments:
             command.add_argument(name, type=str if name in NAMES else Path)
-    check = commands.add_parser("check", help="check an area file and list what it makes")
-    check.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
+    for name, about in (
+        ("check", "check an area file and list the targets it makes"),
+        ("show", "print the scores of an area's maps and where everything is"),
+    ):
+        command = commands.add_parser(name, help=about, description=about)
+        command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
     grid = commands.add_parser("grid", help="print the grid section for the extent of a raster")
     grid.add_argument("raster", type=Path)
     commands.add_parser("schema", help="print the JSON schema of area files")
@@ -94,11 +98,29 @@ def _check(area: Path) -> None:
 
     loaded = load_area(area)
     grid = loaded.grid.grid()
-    print(f"{area}: {loaded.title}: {grid.width} x {grid.height} px, {len(grid.blocks())} blocks")
-    layout = Layout(area.stem)
+    size = f"{grid.width} x {grid.height} px, {len(grid.blocks())} blocks"
+    print(f"{area}: {loaded.title}: {size}. Its maps and their scores:", file=sys.stderr)
     for name in loaded.maps:
-        print(f"map     {layout.map(name)}")
-        print(f"scores  {layout.assess(name) / 'metrics.json'}")
+        print(Layout(area.stem).map(name))
+        print(Layout(area.stem).assess(name) / "metrics.json")
+
+
+def _show(area: Path) -> None:
+    from mapmill.areafile import load_area
+    from mapmill.layout import Layout
+
+    layout = Layout(area.stem)
+    for name in load_area(area).maps:
+        summary = layout.assess(name) / "summary.txt"
+        if not summary.exists():
+            remedy = f"run: snakemake --cores all {layout.assess(name) / 'metrics.json'}"
+            raise ContractError(summary, "no scores yet", "an assessed map", remedy)
+        print(summary.read_text(encoding="utf-8"))
+        print(f"map      {layout.map(name)}")
+        print(f"picture  {layout.root / 'mosaic' / name / 'map.png'}")
+        print(f"scores   {layout.assess(name) / 'metrics.json'}")
+    report = layout.root / "report.html"
+    print(f"report   {report}" if report.exists() else f"report   make report AREA={area.stem}")
 
 
 def _grid(raster: Path) -> None:
@@ -119,4 +141,9 @@ def _schema() -> None:
     print(json.dumps(Area.model_json_schema(), indent=1, sort_keys=True))
 
 
-TOOLS: dict[str, Callable[..., None]] = {"check": _check, "grid": _grid, "schema": _schema}
+TOOLS: dict[str, Callable[..., None]] = {
+    "check": _check,
+    "show": _show,
+    "grid": _grid,
+    "schema": _schema,
+}

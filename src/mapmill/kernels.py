@@ -47,7 +47,6 @@ def _weighted(label: Any, factor: int, class_weight: Any, place_weight: Any) -> 
     total = np.zeros(256)
     for row in range(height):
         for col in range(width):
-            total[:] = 0.0
             best = 0
             for y in range(factor):
                 for x in range(factor):
@@ -58,6 +57,9 @@ def _weighted(label: Any, factor: int, class_weight: Any, place_weight: Any) -> 
                     if best == 0 or total[code] > total[best]:
                         best = code
             result[row, col] = best
+            for y in range(factor):
+                for x in range(factor):
+                    total[label[row * factor + y, col * factor + x]] = 0.0
     return result
 
 

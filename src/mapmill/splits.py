@@ -8,10 +8,15 @@ from mapmill.sections import SPLITS, Split
 Region = tuple[Window, str]
 
 
-def regions(split: Split, whole: Window, tiles: list[Window]) -> list[Region]:
-    """Rectangles with their part; together they cover the area (`random`: the tiles)."""
+def regions(split: Split, whole: Window, tiles: list[Window], step: int) -> list[Region]:
+    """Rectangles with their part; together they cover the area (`random`: the tiles).
+
+    Parameters
+    ----------
+    step : pixels from one tile to the next; strips are cut there, so that few tiles are cut
+    """
     if split.method == "strips":
-        return _strips(split, whole)
+        return _strips(split, whole, step)
     if split.method == "random":
         return list(zip(tiles, _deal(split, len(tiles)), strict=True))
     cells = [
@@ -22,10 +27,13 @@ def regions(split: Split, whole: Window, tiles: list[Window]) -> list[Region]:
     return list(zip(cells, _deal(split, len(cells)), strict=True))
 
 
-def _strips(split: Split, whole: Window) -> list[Region]:
+def _strips(split: Split, whole: Window, step: int) -> list[Region]:
     down = split.direction == "north-south"
     length = whole.height if down else whole.width
-    cuts = [0, *(round(length * c) for c in np.cumsum([split.train, split.val])), length]
+    inner = [round(length * c / step) * step for c in np.cumsum([split.train, split.val])]
+    if not split.test:
+        inner[1] = length
+    cuts = [0, *(min(cut, length) for cut in inner), length]
     return [
         (
             Window(start, 0, end - start, whole.width)

@@ -4,12 +4,15 @@ import functools
 import json
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 from mapmill.areafile import load_area, settings
 from mapmill.catalogue.items import read_scenes, wanted_files
 from mapmill.errors import MapmillError
 from mapmill.layout import Layout
+
+
+def stop(message):
+    """End with one line. A WorkflowError would add the rule, its wildcards and a traceback."""
+    raise SystemExit(f"mapmill: {message}") from None
 
 
 @functools.cache
@@ -18,7 +21,7 @@ def area_of(name):
     try:
         return load_area(Path("config/areas") / f"{name}.yaml")
     except MapmillError as error:
-        raise WorkflowError(str(error)) from None
+        stop(error)
 
 
 def settings_of(stage, named=None):
@@ -32,9 +35,7 @@ def settings_of(stage, named=None):
         try:
             chosen = settings(area_of(wildcards.area), stage, name)
         except (KeyError, ValueError):
-            raise WorkflowError(
-                f"config/areas/{wildcards.area}.yaml: no {named} {name!r} for {stage}"
-            ) from None
+            stop(f"config/areas/{wildcards.area}.yaml: no {named} {name!r} for {stage}")
         return [
             f"{key}={json.dumps(value, sort_keys=True)}"
             for key, value in sorted(chosen.items())
@@ -86,7 +87,7 @@ def scene_files(wildcards):
     try:
         names = list(wanted_files(wildcards.period, read_scenes(Path(listing)), bands))
     except MapmillError as error:
-        raise WorkflowError(str(error)) from None
+        stop(error)
     return [listing, *(str(layout_of(wildcards).download(name)) for name in names)]
 
 
@@ -121,7 +122,7 @@ def models_of(wildcards):
     area = area_of(wildcards.area)
     if wildcards.map not in area.maps:
         known = ", ".join(area.maps)
-        raise WorkflowError(
+        stop(
             f"config/areas/{wildcards.area}.yaml: no map {wildcards.map!r}; maps: {known}"
         )
     return [

@@ -33,7 +33,7 @@ def run(area_path: Path, output: Path, figure: Path) -> None:
     layout = Layout(area_path.stem)
     grid = area.grid.grid()
     windows = candidates(area.select, grid.window)
-    parts = regions(area.select.split, grid.window, windows)
+    parts = regions(area.select.split, grid.window, windows, area.select.step)
     labels = BlockMosaic(grid, layout.downsample, 0)
     tiles: list[Tile] = []
     for period in area.search.periods:

@@ -1,0 +1,103 @@
+"""Stages beside their peers: `python benchmarks/run.py [STAGE ...] [--size N] [--json FILE]`.
+
+Each contender runs in a process of its own, in turn, after one run of each to warm the cache;
+the table gives medians. Data are simulated.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import downsample
+
+STAGES = {"downsample": downsample}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians of one contender."""
+
+    name: str
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    equal: bool
+    """Whether its result equals ours."""
+
+
+def measure(command: list[str]) -> tuple[float, float, float]:
+    """Run a command once: wall seconds, CPU seconds, peak resident memory in MB."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    wall_s = time.perf_counter() - start
+    return wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def compare(stage: str, size: int, repeats: int) -> list[Row]:
+    """Measure all contenders of a stage on simulated data of `size` px."""
+    module = STAGES[stage]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        module.make(folder, size)
+        script = str(Path(module.__file__))
+        commands = {who: [sys.executable, script, who, name] for who in module.CONTENDERS}
+        found: dict[str, list[tuple[float, float, float]]] = {who: [] for who in commands}
+        for number in range(repeats + 1):
+            for who, command in commands.items():
+                measured = measure(command)
+                if number:
+                    found[who].append(measured)
+        equal = module.equal(folder)
+    return [
+        Row(who, *(statistics.median(column) for column in zip(*runs, strict=True)), equal[who])
+        for who, runs in found.items()
+    ]
+
+
+def table(stage: str, size: int, rows: list[Row]) -> str:
+    """The rows as Markdown; ours first."""
+    lines = [f"## {stage}, {size} px", "", "| | wall s | CPU s | peak MB | wall / ours | equal |"]
+    lines.append("|---|---|---|---|---|---|")
+    for row in rows:
+        numbers = f"{row.wall_s:.2f} | {row.cpu_s:.2f} | {row.peak_mb:.0f}"
+        ratio = row.wall_s / rows[0].wall_s
+        lines.append(f"| {row.name} | {numbers} | {ratio:.2f} | {'yes' if row.equal else 'no'} |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Parse the arguments, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stages", nargs="*", default=list(STAGES), choices=[*STAGES, []])
+    parser.add_argument("--size", type=int, default=10_000, help="side of the labels in px")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    print(
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, medians of"
+    )
+    print(
+        f"{chosen.repeats} interleaved runs, a process each, start-up included, simulated data.\n"
+    )
+    for stage in chosen.stages:
+        rows = compare(stage, chosen.size, chosen.repeats)
+        print(table(stage, chosen.size, rows))
+        if chosen.json:
+            content = {"stage": stage, "size": chosen.size, "rows": [asdict(row) for row in rows]}
+            chosen.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The whole chain on a real scene with dense labels: the north is learnt, the south is scored.
+
+The labels are themselves a per-pixel classification of the scene, so the scores prove that the
+parts fit together pixel for pixel; they do not say how well a map of unseen land would be.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+from running import snakemake
+from sklearn.metrics import jaccard_score
+
+AREA = """
+title: Aberystwyth
+attribution: [Contains modified Copernicus Sentinel data 2021, Labels by the RSGISLib tutorial]
+grid:
+  crs: EPSG:27700
+  resolution: 10
+  bounds: [257070.59483340546, 276258.7167059921, 266370.59483340546, 285728.7167059921]
+  block: 480
+classes:
+  1: {{name: forest, colour: "#1b6b2f"}}
+  2: {{name: grass, colour: "#a8d46f"}}
+  3: {{name: urban, colour: "#c0392b"}}
+  4: {{name: water, colour: "#2f6fb7"}}
+labels: {{file: "{data}/sen2_20210527_aber_cls.tif"}}
+search:
+  source: files
+  periods: {{2021-05: {{files: "{data}/sen2_20210527_aber_mosaic.tif"}}}}
+compose:
+  bands: [B02, B03, B04, B05, B06, B07, B08, B8A, B11, B12]
+select:
+  size: 128
+  stride: 64
+  split: {{method: strips, direction: north-south, train: 0.5, val: 0.15, test: 0.35}}
+train:
+  width: 16
+  depth: 3
+  class_weights: none
+  steps: 240
+  validate_every: 40
+runs: {{unet: {{}}}}
+maps: {{landcover: {{run: unet}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory, real_data):
+    """A folder with the finished map and its scores, and the folder of its data."""
+    data = real_data / "aberystwyth"
+    folder = tmp_path_factory.mktemp("aberystwyth")
+    (folder / "config/areas").mkdir(parents=True)
+    (folder / "config/areas/aberystwyth.yaml").write_text(AREA.format(data=data))
+    done = snakemake(folder, "results/aberystwyth/assess/landcover/metrics.json")
+    assert done.returncode == 0, done.stdout
+    return folder, data
+
+
+def test_south_is_mapped_well(scored, capsys):
+    """Somewhere in the chain images, labels or classes would be shifted or mixed up."""
+    folder, _ = scored
+    metrics = json.loads((folder / "results/aberystwyth/assess/landcover/metrics.json").read_text())
+    scores = metrics["parts"]["test"]["models"]["map"]
+    with capsys.disabled():
+        print(f"\nAberystwyth, south: {scores}")
+    assert scores["overall accuracy"][0] >= 0.93
+    assert scores["mean IoU"][0] >= 0.80
+
+
+def test_labels_read_without_georeferencing_score_clearly_worse(scored, capsys):
+    """A reader that ignored the labels' origin, one pixel to the left, would go unnoticed."""
+    folder, data = scored
+    with rasterio.open(folder / "results/aberystwyth_landcover.tif") as source:
+        mapped_YX = source.read(1)
+    with rasterio.open(data / "sen2_20210527_aber_cls.tif") as source:
+        codes_YX = source.read(1)  # one column more than the map, on its left
+    south = slice(640, None)
+    found = {}
+    for name, label_YX in (("by coordinates", codes_YX[:, 1:]), ("by position", codes_YX[:, :-1])):
+        label, mapped = label_YX[south].ravel(), mapped_YX[south].ravel()
+        used = (label > 0) & (mapped > 0)
+        accuracy = float(np.mean(label[used] == mapped[used]))
+        found[name] = accuracy, jaccard_score(label[used], mapped[used], average="macro")
+    with capsys.disabled():
+        print(f"\nAberystwyth, south, labels read {found}")
+    right, wrong = found["by coordinates"], found["by position"]
+    assert wrong[0] < right[0] - 0.03 and wrong[1] < right[1] - 0.05
+
+
+def test_nodata_of_the_scene_stays_nodata(scored):
+    """The map would claim classes where the satellite saw nothing."""
+    folder, data = scored
+    with rasterio.open(data / "sen2_20210527_aber_mosaic.tif") as source:
+        empty_YX = (source.read() == 0).any(axis=0)
+    with rasterio.open(folder / "results/aberystwyth_landcover.tif") as source:
+        mapped_YX = source.read(1)
+    assert empty_YX.any()
+    assert np.array_equal(mapped_YX == 0, empty_YX)
