@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from mapmill.chain import VERSION
 from mapmill.config import Area
 from mapmill.errors import ConfigError
+from mapmill.sections import Train
 
 
 class _StrictLoader(yaml.CSafeLoader):
@@ -23,6 +24,10 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, (str, int, float, bool, type(None))):
+            raise yaml.MarkedYAMLError(
+                problem="a key that is no plain word", problem_mark=key_node.start_mark
+            )
         if key in seen:
             raise yaml.MarkedYAMLError(
                 problem=f"duplicate key {key!r}", problem_mark=key_node.start_mark
@@ -32,6 +37,13 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+# A date stays the text it was written as: names of periods and moments are texts.
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if not tag.endswith(":timestamp")]
+    for first, pairs in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load_area(path: Path) -> Area:
@@ -63,6 +75,9 @@ def load_area(path: Path) -> Area:
     if isinstance(content.get("labels"), dict) and isinstance(content["labels"].get("codes"), dict):
         codes = content["labels"]["codes"]
         content["labels"]["codes"] = {str(code): value for code, value in codes.items()}
+    search = content.get("search")
+    if isinstance(search, dict) and isinstance(search.get("periods"), dict):
+        search["periods"] = {str(name): value for name, value in search["periods"].items()}
     try:
         return Area.model_validate(content)
     except ValidationError as error:
@@ -97,6 +112,8 @@ def _one_line(path: Path, error: ValidationError, content: dict[str, Any]) -> Co
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     """Names of the keys allowed at a place in the area file."""
     model: type[BaseModel] = Area
+    if location[:1] == ("runs",):
+        model, location = Train, location[2:]
     for key in location:
         field = model.model_fields.get(str(key))
         if field is None:
@@ -133,7 +150,7 @@ def settings(area: Area, stage: str, name: str | None = None) -> dict[str, Any]:
             result |= content["download"]["sample"]
     elif stage == "search":
         result |= content["search"]
-        result["periods"] = content["search"]["periods"][name or ""]
+        result["periods"] = area.period(name or "").model_dump(mode="json")
     else:
         result |= content[stage]
     if stage in ("compose", "downsample", "select", "predict", "mosaic", "assess"):

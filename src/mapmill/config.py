@@ -1,11 +1,15 @@
 """The area file as one value: one grid, the imagery, the labels and every choice of every stage."""
 
 import calendar
+import datetime
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
+from mapmill.errors import ConfigError
 from mapmill.sections import (
     Assess,
     ClassEntry,
@@ -18,12 +22,32 @@ from mapmill.sections import (
     Mosaic,
     Name,
     Pack,
+    Period,
     Predict,
     Search,
     Section,
     Select,
     Train,
 )
+
+
+def _moment(period: str, text: str) -> str:
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"search.periods.{period}: {text}: {error}") from None
+    return text
+
+
+def _below(error: ValidationError, *keys: str) -> ValidationError:
+    """The same mistakes, `keys` further down."""
+    lines = [
+        InitErrorDetails(
+            type=e["type"], loc=(*keys, *e["loc"]), input=e["input"], ctx=e.get("ctx", {})
+        )
+        for e in error.errors()
+    ]
+    return ValidationError.from_exception_data("Area", lines)
 
 
 class Area(Section):
@@ -70,7 +94,10 @@ class Area(Section):
         for name in self.search.periods:
             self.moments(name)
         for name in self.runs:
-            self.train_of(name)
+            try:
+                self.train_of(name)
+            except ValidationError as error:
+                raise _below(error, "runs", name) from None
         for name, made in self.maps.items():
             if made.run not in self.runs:
                 raise ValueError(f"maps.{name}.run is {made.run}; runs has {', '.join(self.runs)}")
@@ -93,32 +120,53 @@ class Area(Section):
             )
         return self
 
+    def _known(self, kind: str, name: str) -> None:
+        named: dict[str, Iterable[str]] = {
+            "periods": self.search.periods,
+            "runs": self.runs,
+            "maps": self.maps,
+        }
+        known = list(named[kind])
+        if name not in known:
+            raise ConfigError(
+                f"{kind} {name}", "no such name", f"one of {', '.join(known)}", "check the name"
+            )
+
+    def period(self, name: str) -> Period:
+        """A period by its name."""
+        self._known("periods", name)
+        return self.search.periods[name]
+
     def moments(self, period: str) -> tuple[str, str]:
         """First and last moment of a period, RFC 3339 in UTC."""
         given = self.search.periods[period]
         match = re.fullmatch(r"(\d{4})(?:-(0[1-9]|1[0-2]))?(?:-(\d\d))?", period)
         if given.start and given.end:
-            return given.start, given.end
+            return _moment(period, given.start), _moment(period, given.end)
         if not match:
             raise ValueError(f"search.periods.{period}: give start and end, or name it 2017-02")
         year, month, day = (int(part) if part else None for part in match.groups())
         last = calendar.monthrange(year or 1, month or 12)[1]
         start = f"{year}-{month or 1:02d}-{day or 1:02d}T00:00:00Z"
         end = f"{year}-{month or 12:02d}-{day or last:02d}T23:59:59Z"
-        return given.start or start, given.end or end
+        return _moment(period, given.start or start), _moment(period, given.end or end)
 
     def train_of(self, run: str) -> Train:
         """The training settings of a run: `train` with the run's changes."""
+        self._known("runs", run)
         return Train.model_validate({**self.train.model_dump(), **self.runs[run]})
 
     def models_of(self, map_name: str) -> list[str]:
         """Names of the models that make a map, `{run}-{seed}`."""
+        self._known("maps", map_name)
         run = self.maps[map_name].run
         return [f"{run}-{seed}" for seed in self.train_of(run).seeds]
 
     def run_and_seed(self, model: str) -> tuple[str, int]:
         """Split a model's name into run and seed."""
         run, _, seed = model.rpartition("-")
+        if not seed.isdecimal():
+            raise ConfigError(f"model {model}", "no seed", "RUN-SEED, such as unet-1", "name it so")
         return run, int(seed)
 
     def models(self) -> list[str]:
@@ -127,4 +175,5 @@ class Area(Section):
 
     def periods_of(self, map_name: str) -> list[str]:
         """Periods that a map averages over."""
+        self._known("maps", map_name)
         return self.maps[map_name].periods or list(self.search.periods)

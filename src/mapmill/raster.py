@@ -5,6 +5,7 @@ area's grid, pixel for pixel, or an error is raised.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ os.environ["GDAL_PAM_ENABLED"] = "NO"  # no stray .aux.xml beside what is read o
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.features import rasterize
 from rasterio.shutil import copy as copy_raster
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds, transform_geom
+from rasterio.warp import calculate_default_transform, transform_bounds, transform_geom
 from rasterio.windows import Window as RasterioWindow
 
 from mapmill.atomic import aside, whole_file
@@ -61,8 +63,10 @@ class RasterInfo:
 def _opened(path: Path) -> Iterator[Any]:
     # Errors while reading are the file's fault as much as errors while opening it.
     try:
-        with rasterio.open(path) as source:
-            yield source
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as source:
+                yield source
     except RasterioError as error:
         missing = not path.exists()
         found = "no such file" if missing else f"no readable raster ({error})"
@@ -138,7 +142,11 @@ def read_on_grid(
         declared = source.nodatavals[band - 1]
         if declared is None and not np.isnan(nodata):
             declared = nodata
+        scale = str(_scale(source, grid.crs, target))
         options = {
+            "UNIFIED_SRC_NODATA": "NO",
+            "XSCALE": scale,
+            "YSCALE": scale,
             "crs": grid.crs,
             "transform": target,
             "width": width,
@@ -151,6 +159,15 @@ def read_on_grid(
         }
         with WarpedVRT(source, **options) as warped:
             return np.asarray(warped.read(band))
+
+
+def _scale(source: Any, crs: str, target: Affine) -> float:
+    """Target over source pixels, at most 1: without it GDAL guesses from the size of a block."""
+    step = source.transform.a
+    if rasterio.crs.CRS.from_user_input(crs) != source.crs:
+        size = (source.width, source.height)
+        step = calculate_default_transform(source.crs, crs, *size, *source.bounds)[0].a
+    return float(min(1.0, step / target.a))
 
 
 def _whole_pixel_offset(source: Any, crs: str, target: Affine) -> tuple[int, int] | None:
@@ -361,7 +378,10 @@ def write_cog(
             "bigtiff": "IF_SAFER",
         }
         with whole_file(path) as part:
-            copy_raster(plain, part, driver="COG", **options)
+            try:
+                copy_raster(plain, part, driver="COG", **options)
+            except (RasterioError, CPLE_BaseError) as error:
+                raise ContractError(path, str(error), "a whole map", "check the disk") from None
             inspect(part)
     finally:
         plain.unlink(missing_ok=True)

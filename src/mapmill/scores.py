@@ -98,9 +98,13 @@ def summary(content: dict[str, Any]) -> str:
             cells = [f"{t} {_interval(v)}" for t, v in values.items()]
             lines.append(f"  {name:24s} {'   '.join(cells)}")
         for title, (mean, spread) in part.get("over_seeds", {}).items():
-            lines.append(f"  over seeds: {title} {mean:.3f}, standard deviation {spread or 0:.3f}")
+            if mean is not None:
+                lines.append(
+                    f"  over seeds: {title} {mean:.3f}, standard deviation {spread or 0:.3f}"
+                )
         for title, (low, high) in part.get("map_minus_forest", {}).items():
-            lines.append(f"  map minus forest: {title} from {low:+.3f} to {high:+.3f} (95 %)")
+            if low is not None:
+                lines.append(f"  map minus forest: {title} from {low:+.3f} to {high:+.3f} (95 %)")
         lines.append("")
     lines += [f"{name}: {meaning}" for name, meaning in content["definitions"].items()]
     return "\n".join(lines) + "\n"

@@ -6,6 +6,8 @@ Everything is frozen; an unknown key is an error.
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from mapmill.grid import Grid
 
@@ -44,6 +46,14 @@ class GridSection(Section):
     """left, bottom, right, top, in units of the CRS; whole numbers of pixels apart."""
     block: int = Field(default=2500, ge=16)
     """Side of a block of parallel work, in pixels."""
+
+    @model_validator(mode="after")
+    def _known_crs(self) -> "GridSection":
+        try:
+            CRS.from_user_input(self.crs)
+        except CRSError:
+            raise ValueError(f"crs {self.crs} is not known to PROJ") from None
+        return self
 
     @model_validator(mode="after")
     def _whole_pixels(self) -> "GridSection":
@@ -238,7 +248,7 @@ class Train(Section):
     """Standard deviation of a random gain and offset per band, in standard deviations."""
     validate_every: int = Field(default=50, ge=1)
     """Steps between two looks at the validation part; the best of them is kept."""
-    seeds: list[int] = Field(default_factory=lambda: [1], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: [1], min_length=1)
     """One model is trained for each."""
     threads: int = Field(default=2, ge=1)
     """CPU threads; part of the result, since they change the order of floating-point sums."""

@@ -1,7 +1,9 @@
 """Parts of an area for training, validation and test, as rectangles of the grid."""
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mapmill.errors import ConfigError
 from mapmill.grid import Window
 from mapmill.sections import SPLITS, Split
 
@@ -30,9 +32,18 @@ def regions(split: Split, whole: Window, tiles: list[Window], step: int) -> list
 def _strips(split: Split, whole: Window, step: int) -> list[Region]:
     down = split.direction == "north-south"
     length = whole.height if down else whole.width
+    shares = (split.train, split.val, split.test)
     inner = [round(length * c / step) * step for c in np.cumsum([split.train, split.val])]
     if not split.test:
         inner[1] = length
+    for name, share, size in zip(SPLITS, shares, np.diff([0, *inner, length]), strict=True):
+        if share and size < step:
+            raise ConfigError(
+                f"select.split.{name}",
+                f"{share:g} of {length} px, less than a tile's step of {step} px",
+                "a strip at least that wide",
+                "raise it, or lower select.stride",
+            )
     cuts = [0, *(min(cut, length) for cut in inner), length]
     return [
         (
@@ -60,17 +71,38 @@ def _deal(split: Split, count: int) -> list[str]:
     return dealt
 
 
-def part_of(tile: Window, all_regions: list[Region], buffer: int) -> tuple[str, str]:
-    """(part, reason to drop) of a tile.
+class PartFinder:
+    """Tells the part of a tile; quick for thousands of regions.
 
-    A tile across two parts belongs to none. A training tile nearer than `buffer` to a
-    validation or test region is dropped, and a validation tile so near to a test region.
+    Parameters
+    ----------
+    regions : rectangles with their part
+    buffer : pixels between a tile and a part that is scored
     """
-    names = {name for window, name in all_regions if tile.intersect(window)}
-    if len(names) != 1:
-        return "", "across two parts"
-    (name,) = names
-    near = {other for window, other in all_regions if tile.grow(buffer).intersect(window)}
-    if any(SPLITS.index(other) > SPLITS.index(name) for other in near):
-        return name, f"within {buffer} px of another part"
-    return name, ""
+
+    def __init__(self, regions: list[Region], buffer: int) -> None:
+        windows = [window for window, _ in regions]
+        self._first = np.array([(w.row, w.col) for w in windows])
+        self._end = np.array([(w.row_end, w.col_end) for w in windows])
+        self._part = np.array([SPLITS.index(name) for _, name in regions])
+        self._buffer = buffer
+
+    def part_of(self, tile: Window) -> tuple[str, str]:
+        """(part, reason to drop) of a tile.
+
+        A tile across two parts belongs to none. A training tile nearer than the buffer to a
+        validation or test region is dropped, and a validation tile so near to a test region.
+        """
+        parts = self._touched(tile)
+        if len(parts) != 1:
+            return "", "across two parts"
+        near = self._touched(tile.grow(self._buffer))
+        if near.max() > parts[0]:
+            return SPLITS[parts[0]], f"within {self._buffer} px of another part"
+        return SPLITS[parts[0]], ""
+
+    def _touched(self, tile: Window) -> NDArray[np.int64]:
+        """Numbers of the parts that a window touches, each once."""
+        starts_before = (self._first < (tile.row_end, tile.col_end)).all(axis=1)
+        ends_after = (self._end > (tile.row, tile.col)).all(axis=1)
+        return np.unique(self._part[starts_before & ends_after])

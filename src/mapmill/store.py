@@ -89,7 +89,11 @@ def _create_index(group: zarr.Group, tiles: Sequence[Tile], attributes: dict[str
     }
     for name, values in columns.items():
         array = group.create_array(
-            name, shape=(len(values),), dtype="int32", dimension_names=["patch"]
+            name,
+            shape=(len(values),),
+            dtype="int32",
+            compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()],
+            dimension_names=["patch"],
         )
         array[:] = np.array(values, np.int32)
 

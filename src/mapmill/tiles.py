@@ -55,8 +55,11 @@ def read_tiles(path: Path) -> list[Tile]:
     ContractError
         if it has other columns.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except FileNotFoundError:
+        raise ContractError(path, "no such file", "the table of tiles", "run select") from None
     if not rows or rows[0][: len(FIELDS)] != FIELDS:
         raise ContractError(path, "other columns", ", ".join(FIELDS), "delete it and rerun")
     return [_tile(row) for row in rows[1:]]

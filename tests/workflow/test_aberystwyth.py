@@ -37,10 +37,12 @@ select:
   split: {{method: strips, direction: north-south, train: 0.5, val: 0.15, test: 0.35}}
 train:
   width: 16
-  depth: 3
+  depth: 2
   class_weights: none
-  steps: 240
-  validate_every: 40
+  crop: 64
+  steps: 1200
+  learning_rate: 0.005
+  validate_every: 200
 runs: {{unet: {{}}}}
 maps: {{landcover: {{run: unet}}}}
 """

@@ -148,9 +148,9 @@ def test_broken_area_does_not_break_the_others(project):
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("results/small_nothing.tif", "no map 'nothing'; maps: landcover"),
+        ("results/small_nothing.tif", "maps nothing: found no such name; expected one of landcover"),
         ("results/missing_landcover.tif", "areas here: small"),
-        ("results/small/train/other-1/model.safetensors", "no model 'other-1'"),
+        ("results/small/train/other-1/model.safetensors", "runs other: found no such name; expected one of unet"),
     ],
 )
 def test_unknown_names_are_one_line(project, target, says):

@@ -10,18 +10,27 @@ from mapmill.errors import MapmillError
 from mapmill.layout import Layout
 
 
-def stop(message):
-    """End with one line. A WorkflowError would add the rule, its wildcards and a traceback."""
-    raise SystemExit(f"mapmill: {message}") from None
+def plainly(function):
+    """Let a user's mistake end Snakemake with its one line.
+
+    A WorkflowError would add the rule, its wildcards and a traceback.
+    """
+
+    @functools.wraps(function)
+    def wrapped(wildcards):
+        try:
+            return function(wildcards)
+        except MapmillError as error:
+            raise SystemExit(f"mapmill: {error}") from None
+
+    return wrapped
 
 
+@plainly
 @functools.cache
 def area_of(name):
-    """The area called `name`; a mistake in its file is one line."""
-    try:
-        return load_area(Path("config/areas") / f"{name}.yaml")
-    except MapmillError as error:
-        stop(error)
+    """The area called `name`."""
+    return load_area(Path("config/areas") / f"{name}.yaml")
 
 
 def settings_of(stage, named=None):
@@ -30,12 +39,10 @@ def settings_of(stage, named=None):
     Snakemake keeps params as a set without names, so every string carries its key.
     """
 
+    @plainly
     def lines(wildcards):
         name = getattr(wildcards, named) if named else None
-        try:
-            chosen = settings(area_of(wildcards.area), stage, name)
-        except (KeyError, ValueError):
-            stop(f"config/areas/{wildcards.area}.yaml: no {named} {name!r} for {stage}")
+        chosen = settings(area_of(wildcards.area), stage, name)
         return [
             f"{key}={json.dumps(value, sort_keys=True)}"
             for key, value in sorted(chosen.items())
@@ -78,16 +85,14 @@ def download_inputs(wildcards):
     return archive_of(wildcards) + list(listing)
 
 
+@plainly
 def scene_files(wildcards):
     """The pinned search of a period, and the files of its scenes that hold wanted bands."""
     listing = checkpoints.search.get(
         area=wildcards.area, period=wildcards.period
     ).output[0]
     bands = area_of(wildcards.area).compose.bands
-    try:
-        names = list(wanted_files(wildcards.period, read_scenes(Path(listing)), bands))
-    except MapmillError as error:
-        stop(error)
+    names = wanted_files(wildcards.period, read_scenes(Path(listing)), bands)
     return [listing, *(str(layout_of(wildcards).download(name)) for name in names)]
 
 
@@ -98,6 +103,7 @@ def composed_blocks(wildcards):
     return [str(layout.compose(p, b)) for p in periods for b in blocks_of(wildcards)]
 
 
+@plainly
 def composed_neighbours(wildcards):
     """The composed blocks that a predicted block may read: itself and all around it."""
     area, layout = area_of(wildcards.area), layout_of(wildcards)
@@ -117,14 +123,10 @@ def label_blocks(wildcards):
     return [str(layout.downsample(block)) for block in blocks_of(wildcards)]
 
 
+@plainly
 def models_of(wildcards):
     """The models that make a map."""
     area = area_of(wildcards.area)
-    if wildcards.map not in area.maps:
-        known = ", ".join(area.maps)
-        stop(
-            f"config/areas/{wildcards.area}.yaml: no map {wildcards.map!r}; maps: {known}"
-        )
     return [
         str(layout_of(wildcards).model(model))
         for model in area.models_of(wildcards.map)

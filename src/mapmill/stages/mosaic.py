@@ -101,7 +101,7 @@ def _stac_item(
     classes = [
         {
             "value": value,
-            "name": _slug(entry.name),
+            "name": _slug(entry.name) or f"class-{value}",
             "title": entry.name,
             "color_hint": entry.colour[1:].upper(),
         }

@@ -45,7 +45,7 @@ def run(area_path: Path, period_name: str, output: Path) -> None:
 
 
 def _find(area: Area, name: str, archive: Path | None) -> list[Found]:
-    period = area.search.periods[name]
+    period = area.period(name)
     if period.stac is not None:
         return files.in_catalogue(Path(period.stac), name, area.moments(name))
     pattern = period.files or ""

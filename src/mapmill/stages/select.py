@@ -15,7 +15,7 @@ from mapmill.layout import Layout
 from mapmill.progress import track
 from mapmill.raster import Array, BlockMosaic, valid_pixels
 from mapmill.sections import Select
-from mapmill.splits import Region, part_of, regions
+from mapmill.splits import PartFinder, regions
 from mapmill.tiles import Tile, write_tiles
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ def run(area_path: Path, output: Path, figure: Path) -> None:
     layout = Layout(area_path.stem)
     grid = area.grid.grid()
     windows = candidates(area.select, grid.window)
-    parts = regions(area.select.split, grid.window, windows, area.select.step)
+    split = area.select.split
+    finder = PartFinder(regions(split, grid.window, windows, area.select.step), split.buffer)
     labels = BlockMosaic(grid, layout.downsample, 0)
     tiles: list[Tile] = []
     for period in area.search.periods:
@@ -44,7 +45,7 @@ def run(area_path: Path, output: Path, figure: Path) -> None:
             label_YX = labels.read(strip)[0]
             valid_YX = valid_pixels(images.read(strip), area.compose.nodata)
             inside = [window for window in windows if window.row == row]
-            tiles += [_tile(area, period, w, strip, label_YX, valid_YX, parts) for w in inside]
+            tiles += [_tile(area, period, w, strip, label_YX, valid_YX, finder) for w in inside]
     write_tiles(output, tiles, len(area.classes))
     figures.tile_map(figure, area, tiles, labels)
     _report(output, tiles)
@@ -66,13 +67,13 @@ def _tile(
     strip: Window,
     label_YX: Array,
     valid_YX: Array,
-    parts: list[Region],
+    finder: PartFinder,
 ) -> Tile:
     place = window.slices(strip)
     counts = np.bincount(label_YX[place].ravel(), minlength=len(area.classes) + 1)
     valid = float(valid_YX[place].mean())
     labelled = float(counts[1:].sum() / counts.sum())
-    split, dropped = part_of(window, parts, area.select.split.buffer)
+    split, dropped = finder.part_of(window)
     dropped = dropped or reason(area.select, valid, labelled, counts[1:])
     return Tile(period, window, valid, labelled, split, dropped, tuple(int(c) for c in counts[1:]))
 
@@ -104,9 +105,11 @@ def _report(output: Path, tiles: list[Tile]) -> None:
     for why, number in Counter(t.dropped for t in tiles if t.dropped).most_common():
         log.info("dropped %d tiles: %s", number, why)
     if not kept["train"]:
+        reasons = Counter(f"{t.dropped or t.split}" for t in tiles).most_common()
+        counted = ", ".join(f"{number} {why}" for why, number in reasons) or "none at all"
         raise ContractError(
             output,
-            f"no training tile among {len(tiles)}",
+            f"no training tile among {len(tiles)} ({counted})",
             "at least one",
-            "see the column `dropped`; lower select.min_labelled, size or split.buffer",
+            "lower select.min_labelled, size or split.buffer, or check labels and imagery",
         )

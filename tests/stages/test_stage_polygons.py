@@ -1,0 +1,82 @@
+"""downsample: hand-drawn polygons become classes of the grid's pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from making import CRS, LEFT, STEP, TOP
+from rasterio.features import rasterize
+from rasterio.transform import from_origin
+from rasterio.warp import transform_geom
+from stages.stage_steps import area_with, assert_most_frequent, downsample, refused
+
+BOUNDS = (LEFT, TOP - 160 * STEP, LEFT + 192 * STEP, TOP)
+KINDS = ["field", "wood", "lake"]
+
+
+def write_polygons(path, crs, count=25):
+    """Simulated, overlapping polygons in `crs`, some of a kind that no class stands for."""
+    random = np.random.default_rng(3)
+    centres = np.column_stack(
+        [random.uniform(*BOUNDS[::2], count), random.uniform(*BOUNDS[1::2], count)]
+    )
+    shapes = [
+        shapely.Point(place).buffer(radius, quad_segs=3)
+        for place, radius in zip(centres, random.uniform(60, 260, count), strict=True)
+    ]
+    shapes = [shapely.geometry.shape(transform_geom(CRS, crs, s.__geo_interface__)) for s in shapes]
+    kinds = np.array([[*KINDS, "road"][number] for number in random.integers(0, 4, count)], object)
+    path.parent.mkdir(exist_ok=True)
+    pyogrio.raw.write(
+        path,
+        np.array(shapely.to_wkb(shapes), object),
+        [kinds],
+        fields=["kind"],
+        crs=crs,
+        geometry_type="Polygon",
+    )
+
+
+def polygon_area(name, file, **labels):
+    codes = {kind: number for number, kind in enumerate(KINDS, 1)}
+    return area_with(name, labels={"file": file, "attribute": "kind", "codes": codes, **labels})
+
+
+@pytest.mark.parametrize("name", ["plots.gpkg", "plots.geojson"])
+@pytest.mark.parametrize("crs", [CRS, "EPSG:4326", "EPSG:32630"])
+def test_polygons(small_area, name, crs):
+    """Hand-drawn plots would be shifted, cut at the edges of blocks, or get another class."""
+    path = Path("data") / name
+    write_polygons(path, crs)
+    found = downsample(polygon_area("plots", str(path)))
+    info, _, wkb, (kinds,) = pyogrio.raw.read(path)
+    shapes = [
+        (transform_geom(info["crs"], CRS, shape.__geo_interface__), code)
+        for shape, kind in zip(shapely.from_wkb(wkb), kinds, strict=True)
+        for code in [KINDS.index(kind) + 1 if kind in KINDS else 0]
+    ]
+    fine = rasterize(shapes, (800, 960), transform=from_origin(LEFT, TOP, 2, 2), dtype="uint8")
+    assert len(np.unique(fine)) == 4
+    assert_most_frequent(found, fine, 5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"attribute": "species"}, "no attribute 'species'"),
+        ({"attribute": None}, "labels.attribute and labels.codes"),
+        ({"codes": None}, "labels.attribute and labels.codes"),
+        ({"layer": "fields"}, "fields"),
+    ],
+)
+def test_polygons_that_cannot_be_read(small_area, capsys, labels, said):
+    """A typing mistake about the polygons would end in a page of Python or an empty map."""
+    write_polygons(Path("data/plots.gpkg"), CRS, count=3)
+    area = polygon_area("plots", "data/plots.gpkg", **labels)
+    link = Path("results/plots/download/labels.gpkg")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(Path("data/plots.gpkg").resolve())
+    assert said in refused(capsys, "downsample", area, "r000c000", "out.tif")
+    assert not list(Path().glob("out.*"))

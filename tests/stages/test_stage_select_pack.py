@@ -1,0 +1,209 @@
+"""select and pack: which tiles are learnt from, and that their patches are the area's pixels."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+from making import simulated_scene, write_tif
+from stages.stage_steps import area_with, compose, downsample, mapmill, pack, refused, select
+
+from mapmill.stages.pack import PatchReader
+
+SIZE = 32
+SPLIT = {"method": "strips", "direction": "west-east", "train": 0.5, "val": 1 / 6, "test": 1 / 3}
+"""Training west of column 96, validation west of 128."""
+FLOAT = {"dtype": "float32"}
+
+
+@pytest.fixture
+def scene(small_area):
+    """Labels and image with holes: each tile of the first column of the table has one fault."""
+    label_YX, image_BYX = simulated_scene()
+    image_BYX[:, :32, :32] = 0
+    image_BYX[1, :24, 32:64] = 0  # one band is enough to make a pixel invalid
+    label_YX[:32, 64:96] = 0
+    label_YX[32:64, :32] = 0
+    label_YX[40:44, 8:16] = 2
+    label_YX[32:64, 32:64] = 3
+    label_YX[100, 4] = 1
+    image_BYX[2, 70:80, 70:80] = 0
+    write_scene(label_YX, image_BYX)
+    return label_YX, image_BYX
+
+
+def write_scene(label_YX, image_BYX, nodata=None):
+    write_tif(Path("data/labels.tif"), label_YX)
+    for band, values in zip(("B02", "B03", "B04"), image_BYX, strict=True):
+        write_tif(Path(f"data/S1_{band}.tif"), values, nodata=nodata)
+
+
+def prepared(name, compose_section=(), **chosen):
+    area = area_with(name, select={"split": SPLIT, **chosen}, compose=dict(compose_section))
+    compose(area)
+    downsample(area)
+    return area
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return {row["tile"]: row for row in csv.DictReader(file)}
+
+
+def window(row):
+    top, left, size = int(row["row"]), int(row["col"]), int(row["size"])
+    return slice(top, top + size), slice(left, left + size)
+
+
+def test_counts_and_shares(scene):
+    """The table would promise classes or imagery that a tile does not have."""
+    label_YX, image_BYX = scene
+    rows = table(select(prepared("counts", stride=24)))
+    assert len(rows) == 6 * 7
+    for row in rows.values():
+        place = window(row)
+        counts = np.bincount(label_YX[place].ravel(), minlength=4)
+        assert [int(row[f"class_{n}"]) for n in (1, 2, 3)] == counts[1:].tolist()
+        assert float(row["labelled"]) == pytest.approx(counts[1:].sum() / SIZE**2, abs=1e-6)
+        valid = (image_BYX[(slice(None), *place)] > 0).all(axis=0)
+        assert float(row["valid"]) == pytest.approx(valid.mean(), abs=1e-6)
+
+
+def test_why_tiles_are_dropped(scene):
+    """Tiles of nothing but cloud, sea or unlabelled ground would be learnt from."""
+    rows = table(select(prepared("why", drop_only=[3])))
+    reasons = {tile: row["dropped"] for tile, row in rows.items()}
+    expected = {
+        "y0x0": "no imagery",
+        "y0x32": "too little imagery",
+        "y0x64": "no labels",
+        "y32x0": "too few labels",
+        "y32x32": "only dropped classes",
+    }
+    assert {tile: reason for tile, reason in reasons.items() if reason} == expected
+    parts = {tile: row["split"] for tile, row in rows.items()}
+    west_to_east = ["train", "train", "train", "val", "test", "test"]
+    assert [parts[f"y64x{col}"] for col in range(0, 192, 32)] == west_to_east
+
+
+def test_tiles_across_parts_and_near_them(scene):
+    """The map would be scored on ground that was learnt from, or right beside it."""
+    split = {**SPLIT, "buffer": 8}
+    rows = table(select(prepared("near", split=split, stride=8)))
+    for row in rows.values():
+        west = int(row["col"])
+        parts = {"train": (0, 96), "val": (96, 128), "test": (128, 192)}
+        inside = [n for n, (a, b) in parts.items() if a <= west and west + SIZE <= b]
+        assert row["split"] == (inside[0] if inside else "")
+        if not inside:
+            assert row["dropped"] == "across two parts"
+        beside = {"train": west + SIZE + 8 > 96, "val": west + SIZE + 8 > 128}
+        if inside and beside.get(inside[0]):
+            assert row["dropped"] == "within 8 px of another part"
+
+
+def test_no_training_tile_is_one_line(scene, capsys):
+    """Training on nothing would start, and fail hours later or make a useless map."""
+    label_YX, image_BYX = scene
+    write_scene(label_YX * 0, image_BYX)
+    area = prepared("empty")
+    line = refused(capsys, "select", area, "out/tiles.csv", "out/tiles.png")
+    assert "no training tile" in line
+    assert not list(Path("out").glob(".*"))
+
+
+@pytest.mark.parametrize("chosen", [{}, FLOAT])
+def test_patches_are_the_tiles(scene, chosen):
+    """Patches would hold other pixels than the tiles they are named after."""
+    label_YX, image_BYX = scene
+    if chosen:
+        image_BYX = np.where(image_BYX == 0, np.nan, image_BYX - 700).astype(np.float32)
+        write_scene(label_YX, image_BYX, nodata=np.nan)
+    area = prepared("patches", chosen, stride=24)
+    area.write_text(area.read_text() + "pack: {shard: 7}\n")
+    rows = [row for row in table(select(area)).values() if not row["dropped"]]
+    store = pack(area)
+    group = zarr.open_group(store, mode="r")
+    opened = xarray.open_zarr(store, consolidated=False)
+    assert opened.image.dims == ("patch", "band", "y", "x")
+    assert opened.label.dims == ("patch", "y", "x")
+    assert group["image"].shape == (len(rows), 3, SIZE, SIZE)
+    assert [group.attrs["splits"][n] for n in group["split"][:]] == [r["split"] for r in rows]
+    for column in ("row", "col"):
+        np.testing.assert_array_equal(group[column][:], [int(row[column]) for row in rows])
+    image_NBYX, label_NYX = group["image"][:], group["label"][:]
+    for index, row in enumerate(rows):
+        np.testing.assert_array_equal(label_NYX[index], label_YX[window(row)])
+        np.testing.assert_array_equal(image_NBYX[index], image_BYX[(slice(None), *window(row))])
+    np.testing.assert_array_equal(opened.image.values, image_NBYX)
+
+    images = np.stack(
+        [image_BYX[(slice(None), *window(row))] for row in rows if row["split"] == "train"]
+    ).astype(np.float64)
+    missing = np.isnan(images) if chosen else images == 0
+    pixels_PB = images.transpose(0, 2, 3, 1)[~missing.any(axis=1)]
+    assert missing.any()
+    statistics = group.attrs["statistics"]
+    np.testing.assert_allclose(statistics["mean"], pixels_PB.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(statistics["sd"], pixels_PB.std(axis=0), rtol=1e-6)
+    labels = np.stack([label_YX[window(row)] for row in rows if row["split"] == "train"])
+    assert group.attrs["class_pixels"] == np.bincount(labels.ravel(), minlength=4)[1:].tolist()
+
+
+def test_damaged_store_is_an_error(scene):
+    """A damaged disk would train on wrong pixels, or test on training patches, unnoticed."""
+    area = prepared("damaged")
+    select(area)
+    store = pack(area)
+    random, unnoticed = np.random.default_rng(0), []
+    for array in ("image", "label", "split", "row", "col"):
+        expected = zarr.open_group(store, mode="r")[array][:]
+        (file,) = (path for path in (store / array / "c").rglob("*") if path.is_file())
+        whole = file.read_bytes()
+        for place in random.choice(len(whole), min(30, len(whole)), replace=False):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << random.integers(8)
+            file.write_bytes(damaged)
+            try:
+                found = zarr.open_group(store, mode="r")[array][:]
+            except Exception:  # any error will do
+                continue
+            if not np.array_equal(found, expected):
+                unnoticed.append((array, int(place)))
+        file.write_bytes(whole)
+    assert not unnoticed
+
+
+def test_failed_pack_leaves_the_old_store(scene, monkeypatch):
+    """A full disk during a second pack would also destroy the store of the first."""
+    area = prepared("again")
+    select(area)
+    store = pack(area)
+
+    def contents():
+        return {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file()}
+
+    whole, read_all, calls = contents(), PatchReader.all, []
+
+    def failing(reader, tiles):
+        calls.append(tiles)
+        for number, patch in enumerate(read_all(reader, tiles)):
+            if len(calls) == 2 and number == 3:
+                raise OSError(28, "No space left on device")
+            yield patch
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PatchReader, "all", failing)
+        with pytest.raises(OSError, match="No space"):
+            mapmill("pack", area, store / "zarr.json")
+    assert len(calls) == 2
+    assert contents() == whole
+    pack(area)
+    assert contents() == whole
+    shutil.rmtree(store)
+    pack(area)
+    assert contents() == whole
+    assert [path.name for path in store.parent.iterdir()] == ["patches.zarr"]

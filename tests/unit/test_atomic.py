@@ -1,0 +1,182 @@
+"""Files that are whole or absent, under exceptions and kills between any two steps."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mapmill.atomic import aside, replace_folder, replace_link, whole_file, write_json, write_text
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the code may catch it."""
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), Killed()])
+def test_a_failed_write_leaves_nothing(tmp_path, error):
+    """Otherwise half a file would pass for a finished one in the next run."""
+    with pytest.raises(type(error)), whole_file(tmp_path / "deep/map.tif") as part:
+        part.write_bytes(b"half")
+        raise error
+    assert names(tmp_path / "deep") == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    """Otherwise a failed rerun would destroy the last good result."""
+    path = tmp_path / "map.tif"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="full"), whole_file(path) as part:
+        part.write_bytes(b"half")
+        assert path.read_bytes() == b"old"
+        raise OSError("full")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["map.tif"]
+
+
+def test_a_finished_write_replaces_and_leaves_nothing_else(tmp_path):
+    """Otherwise folders would fill with parts of files, or a rerun would keep the old result."""
+    path = tmp_path / "map.tif"
+    path.write_bytes(b"old")
+    with whole_file(path) as part:
+        assert part.parent == path.parent  # a rename across disks is a copy, which is not atomic
+        assert part.suffix == ".tif"  # drivers choose the format by it
+        part.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["map.tif"]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    """Otherwise `kill -9` in the middle of a write would leave a broken file under a good name."""
+    path = tmp_path / "map.json"
+    path.write_text("old")
+    code = (
+        "import os, sys; from pathlib import Path; from mapmill.atomic import whole_file\n"
+        "with whole_file(Path(sys.argv[1])) as part:\n"
+        "    part.write_text('half'); os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+    assert all(name.startswith(".") for name in names(tmp_path) if name != "map.json")
+
+
+def test_two_writers_never_share_a_name_aside():
+    """Otherwise the orphan of a killed run and its successor would write into one file."""
+    taken = [aside(Path("results/map.tif")) for _ in range(500)]
+    assert len(set(taken)) == 500
+
+
+def test_equal_values_give_equal_json(tmp_path):
+    """Otherwise a rerun would change bytes, and all that hangs on their digest."""
+    one, two = tmp_path / "1.json", tmp_path / "2.json"
+    write_json(one, {"b": [1, 2.5], "a": {"ü": None, "c": True}})
+    write_json(two, {"a": {"c": True, "ü": None}, "b": [1, 2.5]})
+    assert one.read_bytes() == two.read_bytes()
+    assert json.loads(one.read_text("utf-8")) == {"a": {"c": True, "ü": None}, "b": [1, 2.5]}
+
+
+def test_a_value_that_json_lacks_is_refused(tmp_path):
+    """Otherwise `NaN` would stand in a file that other programs cannot read."""
+    write_json(tmp_path / "metrics.json", {"iou": 0.5})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "metrics.json", {"iou": float("nan")})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"iou": 0.5}
+    assert names(tmp_path) == ["metrics.json"]
+
+
+def test_text_is_utf8_whatever_the_locale(tmp_path):
+    """Otherwise a credit such as `© OpenStreetMap` would differ between machines."""
+    write_text(tmp_path / "a.txt", "© ü\n")
+    assert (tmp_path / "a.txt").read_bytes() == "© ü\n".encode()
+
+
+def test_a_link_is_relative_and_replaces(tmp_path):
+    """Otherwise a moved project would lose its downloads, or a new download would not show."""
+    for name in ("one", "two"):
+        write_text(tmp_path / f"project/resources/{name}.tif", name)
+    link = tmp_path / "project/results/a/download/B02.tif"
+    for name in ("one", "two", "two"):
+        replace_link(tmp_path / f"project/resources/{name}.tif", link)
+        assert link.read_text() == name
+    assert not link.readlink().is_absolute()
+    assert names(link.parent) == ["B02.tif"]
+    shutil.move(tmp_path / "project", tmp_path / "moved")
+    assert (tmp_path / "moved/results/a/download/B02.tif").read_text() == "two"
+
+
+def test_a_link_replaces_one_whose_target_is_gone(tmp_path):
+    """Otherwise a cleared store would have to be mended by hand, link by link."""
+    write_text(tmp_path / "gone.tif", "")
+    replace_link(tmp_path / "gone.tif", tmp_path / "link.tif")
+    (tmp_path / "gone.tif").unlink()
+    write_text(tmp_path / "here.tif", "here")
+    replace_link(tmp_path / "here.tif", tmp_path / "link.tif")
+    assert (tmp_path / "link.tif").read_text() == "here"
+
+
+def build(folder, text):
+    """A whole folder of three files, as the caller of replace_folder leaves it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("zarr.json", "c/0", "c/1"):
+        write_text(folder / name, text)
+
+
+def content(folder):
+    """The text of a whole folder, None for one that is absent; anything else is a defect."""
+    if not folder.exists():
+        return None
+    texts = {(folder / name).read_text() for name in ("zarr.json", "c/0", "c/1")}
+    assert len(texts) == 1
+    return texts.pop()
+
+
+def killed_replace(monkeypatch, part, folder, step):
+    """replace_folder, killed before its file operation number `step`; in the midst of clearing."""
+    done = []
+    rename, clear = Path.rename, shutil.rmtree
+
+    def counted(work):
+        def call(path, *arguments, **options):
+            done.append(path)
+            if len(done) > step:
+                if work is clear and Path(path).exists():
+                    (Path(path) / "zarr.json").unlink(missing_ok=True)
+                raise Killed
+            return work(path, *arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", counted(rename))
+        patched.setattr(shutil, "rmtree", counted(clear))
+        try:
+            replace_folder(part, folder)
+        except Killed:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("first", range(5))
+@pytest.mark.parametrize("second", range(5))
+def test_a_folder_is_old_or_new_whatever_is_killed(tmp_path, monkeypatch, first, second):
+    """Otherwise a kill while a patch store is replaced would lose it, or leave two halves."""
+    folder, part = tmp_path / "patches.zarr", tmp_path / "patches.zarr.part"
+    build(folder, "old")
+    for number, step in enumerate((first, second)):
+        build(part, f"new {number}")
+        operations = 4 if folder.exists() else 3
+        assert killed_replace(monkeypatch, part, folder, step) == (step < operations)
+        assert content(folder) in (None, "old", "new 0", "new 1")
+        assert content(folder) or content(part)  # one whole copy is left at any time
+    build(part, "last")
+    replace_folder(part, folder)
+    assert content(folder) == "last"
+    assert names(tmp_path) == ["patches.zarr"]

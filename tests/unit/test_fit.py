@@ -1,0 +1,244 @@
+"""The training loop: what it feeds the net, what it keeps, and when it stops."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mapmill.errors import ContractError
+from mapmill.fit import Fit, Patches, ahead, augment, batches, rate_at
+from mapmill.nets.model import Card, build, normalise
+from mapmill.sections import Train
+
+CARD = Card("unet", 8, 2, ["B02", "B03"], ["field", "wood", "lake"], [500.0] * 2, [300.0] * 2, {})
+SPECTRA = np.array([[0, 0], [900, 300], [200, 700], [500, 120]])
+
+
+def patches(count=4, size=32, seed=0, dtype=np.uint16, nodata=0.0):
+    """Squares of three classes whose spectra differ, some of the pixels without a label."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(1, 4, (count, size // 8, size // 8))
+    label = np.kron(coarse, np.ones((1, 8, 8), int))
+    image = SPECTRA[label].transpose(0, 3, 1, 2) + random.normal(0, 40, (count, 2, size, size))
+    label[random.random(label.shape) < 0.1] = 0
+    image = np.clip(image, 1, None).astype(dtype)
+    return Patches(image, label.astype(np.uint8), np.arange(count), nodata, CARD)
+
+
+def pixels(given):
+    return [int((given.label == value).sum()) for value in (1, 2, 3)]
+
+
+def chosen(**changes):
+    fixed = {"width": 8, "depth": 2, "batch": 4, "threads": 1, "device": "cpu", "steps": 6}
+    return Train(**{**fixed, "validate_every": 3, **changes})
+
+
+def fit(seed=1, train=None, val=None, **changes):
+    train = train or patches()
+    return Fit(CARD, chosen(**changes), seed, train, val or train, pixels(train))
+
+
+def coordinates(count, size):
+    """An image whose bands are patch, row and column, and a label that follows from them."""
+    grid = np.mgrid[1 : count + 1, 1 : size + 1, 1 : size + 1].astype(np.float32)
+    image_NCHW = grid.transpose(1, 0, 2, 3)
+    return image_NCHW, labels_of(image_NCHW)
+
+
+def labels_of(image_NCHW):
+    patch, row, col = image_NCHW.transpose(1, 0, 2, 3).astype(int)
+    return ((patch * 97 + row * 31 + col) % 251 + 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("crop", [None, 16, 24])
+def test_image_and_label_are_turned_and_cut_alike(crop):
+    """Otherwise the net would learn from labels that lie beside their pixels."""
+    image_NCHW, label_NHW = coordinates(64, 24)
+    random = np.random.default_rng(0)
+    moved, label = augment(image_NCHW, label_NHW, crop, 0.0, random)
+    side = crop or 24
+    assert moved.shape == (64, 3, side, side)
+    assert label.shape == (64, side, side)
+    assert np.array_equal(label, labels_of(moved))
+    seen = set()
+    for index, (patch, row, col) in enumerate(moved.astype(int)):
+        assert (patch == index + 1).all()
+        assert {abs(int(d)) for d in np.diff(row[:, 0])} in ({0}, {1})  # neighbours stay so
+        assert len(set(zip(row.flat, col.flat, strict=True))) == side**2
+        corner = (row[0, 0] - row[-1, -1], col[0, 0] - col[-1, -1], row[0, 0] == row[0, -1])
+        seen.add(tuple(int(c) for c in corner))
+    assert len(seen) == 8  # all turns and flips of a square
+
+
+def test_crops_reach_every_part_of_a_patch():
+    """Otherwise the edges of the patches would never be learnt from."""
+    image_NCHW, label_NHW = coordinates(200, 20)
+    moved, _ = augment(image_NCHW, label_NHW, 16, 0.0, np.random.default_rng(0))
+    firsts = {(int(p[1].min()), int(p[2].min())) for p in moved}
+    assert firsts == set(itertools.product(range(1, 6), repeat=2))
+
+
+def test_jitter_moves_each_band_as_a_whole_and_leaves_what_is_invalid():
+    """Otherwise missing imagery would get a value, or noise be added pixel by pixel."""
+    random = np.random.default_rng(2)
+    image_NCHW = random.normal(0, 1, (40, 2, 16, 16)).astype(np.float32)
+    image_NCHW[:, :, :2] = 0
+    moved, _ = augment(image_NCHW, np.ones((40, 16, 16), np.uint8), 16, 0.2, random)
+    lines = []
+    for old, new in zip(image_NCHW, moved, strict=True):
+        assert (new == 0).all(axis=0).sum() == 32
+        for band in (0, 1):
+            was, now = np.sort(old[band][old[band] != 0]), np.sort(new[band][new[band] != 0])
+            gain, offset = np.polyfit(was, now, 1)
+            np.testing.assert_allclose(now, gain * was + offset, atol=1e-5)
+            lines.append((gain, offset))
+    assert len({round(gain, 5) for gain, _ in lines}) == 80
+    np.testing.assert_allclose(np.mean(lines, axis=0), [1, 0], atol=0.07)
+    np.testing.assert_allclose(np.std(lines, axis=0), [0.2, 0.2], atol=0.06)
+
+
+@pytest.mark.parametrize(("count", "batch"), [(7, 3), (5, 8), (6, 6), (1, 2)])
+def test_every_patch_comes_once_before_any_comes_twice(count, batch):
+    """Otherwise some patches would be learnt often and others hardly ever."""
+    numbered = np.full((count + 2, 1, 16, 16), 1, np.float32)
+    numbered += np.arange(count + 2)[:, None, None, None]
+    card = Card("unet", 1, 1, ["n"], ["a", "b"], [0.0], [1.0], {})
+    label = np.ones((count + 2, 16, 16), np.uint8)
+    given = Patches(numbered, label, np.arange(1, count + 1), 0.0, card)
+    source = batches(given, chosen(batch=batch), 0)
+    drawn = [next(source)[0] for _ in range(4 * count)]
+    assert all(image.shape[0] == batch for image in drawn)
+    flat = np.concatenate([image[:, 0, 0, 0] for image in drawn]).astype(int) - 1
+    rounds = flat[: len(flat) // count * count].reshape(-1, count)
+    assert (np.sort(rounds, axis=1) == np.arange(1, count + 1)).all()
+    assert count < 5 or len({tuple(each) for each in rounds.tolist()}) > 1
+
+
+@pytest.mark.parametrize("nodata", [0.0, None])
+def test_pixels_without_imagery_are_neither_seen_nor_learnt(nodata):
+    """Otherwise the net would learn what nodata looks like."""
+    given = patches(nodata=nodata, dtype=np.float32)
+    missing = np.nan if nodata is None else nodata
+    given.image[0, 1, 4:9, 5] = missing  # one band is enough
+    image_NCHW, label_NHW = given.batch(np.array([0, 2]))
+    assert (image_NCHW[0, :, 4:9, 5] == 0).all()
+    assert (label_NHW[0, 4:9, 5] == 0).all()
+    assert np.isfinite(image_NCHW).all()
+    assert np.array_equal(label_NHW[1], given.label[2])
+    expected = (given.image[2].astype(float) - 500) / 300
+    np.testing.assert_allclose(image_NCHW[1], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_batches_prepared_ahead_are_the_same_in_order():
+    """Otherwise results would depend on how quickly a thread reads."""
+    assert list(itertools.islice(ahead(iter(range(100))), 50)) == list(range(50))
+
+
+def test_a_damaged_patch_stops_the_training():
+    """Otherwise a failed checksum would be lost in a thread, and training hang or go on."""
+
+    def source():
+        yield 1
+        raise ValueError("checksum")
+
+    with pytest.raises(ValueError, match="checksum"):
+        list(itertools.islice(ahead(source()), 3))
+
+
+def test_the_learning_rate_rises_and_falls_as_a_cosine():
+    """Otherwise training would start with a shock, or end before it settled."""
+    rates = [rate_at(step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == 1
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[32] == pytest.approx((1 + math.cos(math.pi * 22 / 90)) / 2)
+    assert 0 < rates[99] < 0.001
+    assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
+    assert rate_at(0, 1) == 1
+
+
+def mean_iou_by_hand(net, given):
+    """Mean IoU of a net on patches, with nothing of the metrics module."""
+    valid = np.ones(given.label.shape, bool)
+    with torch.inference_mode():
+        logits = net.eval()(torch.from_numpy(normalise(given.image, valid, CARD)))
+    mapped, true = logits.argmax(dim=1).numpy() + 1, given.label
+    scores = []
+    for value in (1, 2, 3):
+        here, there = (true == value), (mapped == value) & (true > 0)
+        scores.append((here & there).sum() / (here | there).sum())
+    return np.mean(scores)
+
+
+def kept_net(done):
+    net = build(CARD)
+    net.load_state_dict(done.best)
+    return net
+
+
+def test_four_patches_can_be_learnt_by_heart():
+    """Otherwise the loop does not learn at all: a wrong sign, a frozen or a shuffled gradient."""
+    done = fit(steps=60, validate_every=20, learning_rate=1e-2)
+    looks = list(done)
+    assert [look.step for look in looks] == [20, 40, 60]
+    assert looks[-1].train_loss < looks[0].train_loss
+    assert mean_iou_by_hand(kept_net(done), patches()) > 0.95
+
+
+def test_the_weights_that_are_kept_are_the_best_of_all_looks():
+    """Otherwise a run that got worse at its end would publish its worst weights."""
+    val = patches(seed=9)
+    val.label[val.label > 0] = val.label[val.label > 0] % 3 + 1  # learning makes it worse
+    done = fit(val=val, steps=30, validate_every=2, learning_rate=1e-2)
+    scores = [look.val_mean_iou for look in done]
+    assert scores[-1] < max(scores)
+    assert mean_iou_by_hand(kept_net(done), val) == pytest.approx(max(scores), abs=1e-9)
+
+
+def test_without_a_validation_part_the_last_weights_are_kept():
+    """Otherwise a run without validation would publish its untrained weights."""
+    none = Patches(np.empty((0, 2, 32, 32)), np.empty((0, 32, 32)), np.arange(0), 0.0, CARD)
+    done = fit(val=none)
+    looks = list(done)
+    assert all(math.isnan(look.val_mean_iou) and math.isnan(look.val_loss) for look in looks)
+    last = done.net.state_dict()
+    assert all(torch.equal(tensor, last[name]) for name, tensor in done.best.items())
+
+
+def test_steps_that_do_not_divide_end_with_a_look():
+    """Otherwise the last steps would be trained and thrown away."""
+    assert [look.step for look in fit(steps=7, validate_every=3)] == [3, 6, 7]
+
+
+def test_the_seed_alone_decides_the_weights():
+    """Otherwise a run could not be repeated, or several seeds would be one."""
+    results = []
+    for seed in (5, 5, 6):
+        torch.rand(3)  # whatever ran before in the process
+        done = fit(seed, jitter=0.1, crop=16)
+        looks = list(done)
+        results.append((looks, done.best))
+    (one, ours), (two, theirs), (_, others) = results
+    assert one == two
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert not torch.equal(ours["head.weight"], others["head.weight"])
+
+
+def test_a_loss_that_is_no_number_stops_in_one_line():
+    """Otherwise hours would be spent on a net whose weights are all NaN."""
+    given = patches(dtype=np.float32, nodata=None)
+    given.image[:, 0, 3, 3] = np.inf
+    with pytest.raises(ContractError, match=r"step 1.*nan.*learning_rate") as caught:
+        list(fit(train=given))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("loss", ["dice", "cross-entropy+dice"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_loss_and_precision_learns(loss, precision):
+    """Otherwise a setting that the area file allows would not train."""
+    looks = list(fit(steps=24, validate_every=12, loss=loss, precision=precision))
+    assert looks[-1].train_loss < looks[0].train_loss

@@ -1,0 +1,233 @@
+"""The U-Net, how far it sees, and the file that carries a model."""
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mapmill.errors import ContractError
+from mapmill.nets.model import (
+    Card,
+    build,
+    choose_device,
+    load_model,
+    normalise,
+    reach,
+    save_model,
+)
+from mapmill.nets.unet import UNet
+
+CARD = Card(
+    net="unet",
+    width=4,
+    depth=2,
+    bands=["B02", "B08"],
+    classes=["field", "wood", "lake"],
+    mean=[100.5, 0.25],
+    sd=[12.0, 0.125],
+    provenance={"MAPMILL_STAGE": "train"},
+)
+
+
+def positive_net(depth, bands=1, width=1):
+    """A net in which every path from input to output adds up: no weight cancels another."""
+    net = UNet(bands, 2, width, depth).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.abs_().clamp_(min=0.05)
+    return net
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_the_logits_have_the_image_s_size(depth):
+    """Otherwise the map would be cut at its edges, or no longer lie on the grid."""
+    net = UNet(3, 5, 2, depth)
+    assert net.stride == 2**depth
+    height, width = 2 * net.stride, 3 * net.stride
+    assert net(torch.zeros(2, 3, height, width)).shape == (2, 5, height, width)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_reach_is_the_farthest_pixel_that_matters(depth):
+    """Otherwise the halo would be too small, and seams appear, or too large, and time be lost."""
+    net = positive_net(depth)
+    far = reach(net, 1, net.stride)
+    width = -(-2 * (far + net.stride) // net.stride) * net.stride
+    base = torch.rand(1, 1, net.stride, width, generator=torch.Generator().manual_seed(0))
+    for axis in ("row", "column"):
+        farthest = 0
+        for phase in range(net.stride):
+            place, moved = width // 2 // net.stride * net.stride + phase, base.clone()
+            moved[..., place] += 1e6
+            turned = (lambda x: x) if axis == "row" else (lambda x: x.transpose(2, 3))
+            with torch.inference_mode():
+                change = turned(net(turned(moved))) != turned(net(turned(base)))
+            columns = change.any(dim=1)[0].any(dim=0).nonzero()
+            farthest = max(farthest, int((columns - place).abs().max()))
+        assert farthest == far  # at `reach` something changes, beyond it not a bit does
+
+
+def test_reach_leaves_the_net_as_it_was():
+    """Otherwise measuring would change what is trained or predicted next."""
+    net = UNet(2, 3, 4, 2).train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    reach(net, 2, net.stride)
+    assert net.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_a_net_that_sees_everything_is_refused():
+    """Otherwise its map would silently depend on the size of tiles and blocks."""
+
+    class Whole(torch.nn.Module):
+        def forward(self, image_NCHW):
+            return image_NCHW + image_NCHW.mean(dim=(2, 3), keepdim=True)
+
+    with pytest.raises(ContractError, match="reach"):
+        reach(Whole(), 1, 2, limit=256)
+
+
+def trained(card=CARD):
+    """A net with random weights and statistics, as if trained, in the memory order of training."""
+    torch.manual_seed(3)
+    net = build(card).to(memory_format=torch.channels_last)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return net.eval()
+
+
+def test_a_model_is_read_as_it_was_written(tmp_path):
+    """Otherwise the published map would not be that of the trained model."""
+    net, path = trained(), tmp_path / "model.safetensors"
+    save_model(path, net.state_dict(), CARD)
+    loaded, card = load_model(path)
+    assert card == CARD
+    assert not loaded.training
+    ours, theirs = net.state_dict(), loaded.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    image = torch.rand(1, 2, 16, 16)
+    assert torch.equal(net(image), loaded.to(memory_format=torch.channels_last)(image))
+
+
+def test_equal_models_are_equal_bytes(tmp_path):
+    """Otherwise a rerun with equal results would make every map again."""
+    state = trained().state_dict()
+    save_model(tmp_path / "1", state, CARD)
+    save_model(tmp_path / "2", dict(reversed(state.items())), replace(CARD))
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("exploded"),)
+
+
+def foreign_files(folder):
+    """Files that are no model: name -> path."""
+    save_model(folder / "model", trained().state_dict(), CARD)
+    whole = (folder / "model").read_bytes()
+    tensors = {"weight": torch.zeros(3)}
+    texts = {
+        "pickle": pickle.dumps(Bomb()),
+        "garbage": bytes(range(256)) * 20,
+        "empty": b"",
+        "truncated": whole[: len(whole) // 2],
+        "web page": b"<!DOCTYPE html><html></html>",
+    }
+    for name, content in texts.items():
+        (folder / name).write_bytes(content)
+    torch.save({"weight": tensors["weight"], "bomb": 1}, folder / "torch checkpoint")
+    save_file(tensors, folder / "no card")
+    save_file(tensors, folder / "other card", metadata={"mapmill": json.dumps({"net": "unet"})})
+    save_file(tensors, folder / "card is no JSON", metadata={"mapmill": "{"})
+    save_file(tensors, folder / "card is a list", metadata={"mapmill": "[]"})
+    return {path.name: path for path in folder.iterdir() if path.name != "model"}
+
+
+def test_a_file_that_is_no_model_is_one_line_and_runs_nothing(tmp_path, monkeypatch):
+    """Otherwise a model from elsewhere could run code, or a broken one end in a traceback."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "files").mkdir()
+    cases = {**foreign_files(tmp_path / "files"), "missing": tmp_path / "missing"}
+    assert len(cases) == 11
+    for path in cases.values():
+        with pytest.raises(ContractError, match="a model of mapmill") as caught:
+            load_model(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize(
+    "other", [{"width": 8}, {"depth": 1}, {"bands": ["B02"]}, {"classes": ["a", "b"]}]
+)
+def test_weights_that_do_not_fit_their_card_are_refused(tmp_path, other):
+    """Otherwise a net with some fresh weights would make a plausible and wrong map."""
+    path = tmp_path / "model.safetensors"
+    save_model(path, trained().state_dict(), replace(CARD, **other))
+    with pytest.raises(ContractError, match="weights that fit the card") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_net_is_refused(tmp_path):
+    """Otherwise the model of a newer version would be built as something else."""
+    path = tmp_path / "model.safetensors"
+    save_model(path, trained().state_dict(), replace(CARD, net="mlp"))
+    with pytest.raises(ContractError, match="'mlp'"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_normalise_scales_by_band_and_puts_invalid_pixels_at_zero(dtype):
+    """Otherwise nodata would look like a dark surface, or one band be scaled by another's."""
+    random = np.random.default_rng(0)
+    image = random.integers(1, 65535, (2, 2, 6, 7)).astype(dtype)
+    valid = random.random((2, 6, 7)) < 0.7
+    if dtype == "float32":
+        image[:, 0][~valid] = np.nan
+        image[:, 1][~valid] = np.inf
+    with np.errstate(invalid="ignore"):
+        found = normalise(image, valid, CARD)
+    assert found.dtype == np.float32
+    for n, band, row, col in np.ndindex(*image.shape):
+        expected = 0.0
+        if valid[n, row, col]:
+            expected = (float(image[n, band, row, col]) - CARD.mean[band]) / CARD.sd[band]
+        assert found[n, band, row, col] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        assert valid[n, row, col] or found[n, band, row, col] == 0
+
+
+def test_a_band_that_never_varies_stays_finite():
+    """Otherwise one constant band would turn the whole training into NaN."""
+    flat = replace(CARD, sd=[0.0, 1.0])
+    found = normalise(np.full((1, 2, 4, 4), 7, np.uint16), np.ones((1, 4, 4), bool), flat)
+    assert np.isfinite(found).all()
+
+
+def test_a_device_that_is_not_there_is_an_error(monkeypatch):
+    """Otherwise a long training would step down to the CPU without a word."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for wanted in ("cuda", "mps"):
+        with pytest.raises(ContractError, match="only cpu") as caught:
+            choose_device(wanted)
+        assert "\n" not in str(caught.value)
+    assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+
+
+def test_auto_takes_the_gpu_that_is_there(monkeypatch):
+    """Otherwise `auto` would leave a GPU idle."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
+    assert choose_device("cpu") == torch.device("cpu")
