@@ -120,6 +120,19 @@ class Area(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _patches_fit(self) -> "Area":
+        for name in self.runs:
+            chosen, size = self.train_of(name), self.select.size
+            if chosen.crop and chosen.crop > size:
+                raise ValueError(f"train.crop is {chosen.crop}, larger than select.size ({size})")
+            if (chosen.crop or size) % 2**chosen.depth:
+                raise ValueError(
+                    f"{'train.crop' if chosen.crop else 'select.size'} is {chosen.crop or size}, "
+                    f"no multiple of {2**chosen.depth}, as depth {chosen.depth} of run {name} asks"
+                )
+        return self
+
     def _known(self, kind: str, name: str) -> None:
         named: dict[str, Iterable[str]] = {
             "periods": self.search.periods,

@@ -63,14 +63,15 @@ def class_colours(area: Area) -> ListedColormap:
     return ListedColormap(["#ffffff", *(area.classes[v].colour for v in sorted(area.classes))])
 
 
-def class_legend(area: Area, ax: Axes, shares: Array | None = None) -> None:
-    """Names and colours of the classes, with their share of the pixels if given."""
+def class_legend(area: Area, figure: Figure, shares: Array) -> None:
+    """Names and colours of the classes, with their share of the pixels."""
     handles = []
     for value in sorted(area.classes):
         entry = area.classes[value]
-        share = "" if shares is None else f"  {100 * shares[value - 1]:.1f} %"
-        handles.append(Patch(facecolor=entry.colour, edgecolor="0.3", label=entry.name + share))
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+        label = f"{entry.name}  {100 * shares[value - 1]:.1f} %"
+        handles.append(Patch(facecolor=entry.colour, edgecolor="0.3", label=label))
+    title = "Map (share of mapped pixels)"
+    figure.legend(handles=handles, loc="outside right center", title=title, frameon=False)
 
 
 def map_picture(path: Path, area: Area, map_name: str, class_YX: Array, rgb_YX3: Array) -> None:
@@ -82,8 +83,8 @@ def map_picture(path: Path, area: Area, map_name: str, class_YX: Array, rgb_YX3:
     bottom.imshow(
         class_YX, cmap=class_colours(area), vmin=0, vmax=len(area.classes), interpolation="nearest"
     )
-    bottom.set_title("Map (with the share of mapped pixels)", loc="left", fontsize=10)
-    class_legend(area, bottom, counts / max(counts.sum(), 1))
+    bottom.set_title("Map", loc="left", fontsize=10)
+    class_legend(area, figure, counts / max(counts.sum(), 1))
     figure.suptitle(f"{area.title}: {map_name}", fontsize=12)
     save(figure, path, area)
 
@@ -126,9 +127,7 @@ def tile_map(path: Path, area: Area, tiles: Sequence[Tile], labels: BlockMosaic)
         for why, count in dropped.items()
     ]
     title = "Tiles (dropped ones hatched)"
-    ax.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), title=title, frameon=False
-    )
+    figure.legend(handles=handles, loc="outside right upper", title=title, frameon=False)
     figure.suptitle(f"{area.title}: tiles, {tiles[0].period}", fontsize=12)
     save(figure, path, area)
 

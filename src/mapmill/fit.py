@@ -198,7 +198,8 @@ class Fit:
         for start in range(0, len(self.val.indices), self.chosen.batch):
             image, label = self.val.batch(self.val.indices[start : start + self.chosen.batch])
             loss, logits_NKHW = self._loss(*self._tensors(image, label))
-            losses.append(float(loss))
+            if (label > 0).any():
+                losses.append(float(loss))
             mapped_NHW = logits_NKHW.argmax(dim=1).cpu().numpy() + 1
             matrix += confusion_matrix(label, mapped_NHW, classes)
         val_loss = float(np.mean(losses)) if losses else math.nan

@@ -19,6 +19,8 @@ from mapmill.nets.model import Card, normalise, reach
 from mapmill.nets.unet import UNet
 
 Array = NDArray[Any]
+SMALL = 20_480
+"""Values of one image up to which PyTorch does not use oneDNN (ConvParams::use_mkldnn)."""
 Reader = Callable[[Window], tuple[Array, NDArray[np.bool_]]]
 """Image (band, y, x) and validity (y, x) of a window within the grid."""
 
@@ -50,10 +52,15 @@ class Predictor:
         image_BYX, valid_YX = read_reflected(around, grid, read)
         ready = normalise(image_BYX[None], valid_YX[None], self.card)
         tensor = torch.from_numpy(ready).to(self.device)
+        # PyTorch convolves one small image by other code than a large one; two are never small.
+        smallest = min(len(self.card.bands), self.card.width / 2 ** (self.card.depth + 1))
+        if smallest * tensor.shape[2] * tensor.shape[3] <= SMALL:
+            tensor = tensor.expand(2, -1, -1, -1)
         logits_NKHW = self.net(tensor.contiguous(memory_format=torch.channels_last))
         rows, cols = window.slices(around)
-        inner = logits_NKHW[0, :, rows, cols].float().softmax(dim=0)
-        return np.asarray(inner.cpu().numpy())
+        # Classes last: else the end of a row is rounded by other code than its middle.
+        inner_YXK = logits_NKHW[0, :, rows, cols].float().permute(1, 2, 0).contiguous().softmax(-1)
+        return np.asarray(inner_YXK.permute(2, 0, 1).cpu().numpy())
 
 
 def read_reflected(around: Window, grid: Window, read: Reader) -> tuple[Array, Array]:

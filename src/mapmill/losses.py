@@ -29,7 +29,8 @@ def loss_by_name(name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 def cross_entropy(logits_PK: Tensor, target_P: Tensor, weight_K: Tensor) -> Tensor:
     """Weighted mean of -log p of the true class."""
-    return nn.functional.cross_entropy(logits_PK, target_P, weight_K)
+    total = nn.functional.cross_entropy(logits_PK, target_P, weight_K, reduction="sum")
+    return total / weight_K[target_P].sum().clamp(min=1e-30)
 
 
 def dice(logits_PK: Tensor, target_P: Tensor, weight_K: Tensor) -> Tensor:

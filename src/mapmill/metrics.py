@@ -71,7 +71,7 @@ def bootstrap_interval(
     """95 % percentile interval of a pooled score, resampling the N spatial blocks.
 
     Neighbouring pixels err together; blocks are what can be called independent.
-    Draws whose score is undefined are left out.
+    Draws whose score is undefined are left out. NaN where there is only one block.
     """
     return _percentiles(_scores(matrices_NKK, score, draws, seed))
 
@@ -89,10 +89,14 @@ def _scores(
 ) -> NDArray[np.float64]:
     generator = np.random.default_rng(seed)
     count = len(matrices_NKK)
+    if count < 2:
+        return np.full(draws, np.nan)
     picks = generator.integers(count, size=(draws, count))
     return np.array([score(matrices_NKK[pick].sum(axis=0)) for pick in picks])
 
 
 def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
+    if np.isnan(values).all():
+        return float("nan"), float("nan")
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)

@@ -21,8 +21,6 @@ def tags(area: Area, stage: str, name: str | None = None, **inputs: str) -> dict
         "MAPMILL_STAGE_VERSION": str(VERSION[stage]),
         "MAPMILL_VERSION": __version__,
         "MAPMILL_SETTINGS": digest(area, stage, name),
-        "ATTRIBUTION": "; ".join(area.attribution),
-        "LICENSE": area.license,
     }
     return result | {f"MAPMILL_INPUT_{key.upper()}": value for key, value in inputs.items()}
 

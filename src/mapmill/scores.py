@@ -111,5 +111,8 @@ def summary(content: dict[str, Any]) -> str:
 
 
 def _interval(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return "{:.3f} ({:.3f} to {:.3f})".format(*known) if len(known) == 3 else "undefined"
+    value, low, high = values
+    if value is None:
+        return "undefined"
+    between = "no interval" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    return f"{value:.3f} ({between})"

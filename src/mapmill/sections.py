@@ -20,6 +20,12 @@ def _plain_name(name: str) -> str:
     return name
 
 
+def _no_repeats(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{values} names a value twice")
+    return values
+
+
 Name = Annotated[str, AfterValidator(_plain_name)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -161,7 +167,9 @@ class Downsample(Section):
     """Label pixels to grid pixels."""
 
     method: Literal["nearest", "mode", "weighted"] = "mode"
-    class_weights: dict[int, float] = Field(default_factory=dict)
+    class_weights: dict[int, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict
+    )
     """For `weighted`: weight of a class, 1 where not given."""
     sigma: float | None = Field(default=None, gt=0)
     """For `weighted`: width of the Gaussian weight by distance to the cell's centre, in cells."""
@@ -248,7 +256,9 @@ class Train(Section):
     """Standard deviation of a random gain and offset per band, in standard deviations."""
     validate_every: int = Field(default=50, ge=1)
     """Steps between two looks at the validation part; the best of them is kept."""
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: [1], min_length=1)
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_no_repeats)] = Field(
+        default_factory=lambda: [1], min_length=1
+    )
     """One model is trained for each."""
     threads: int = Field(default=2, ge=1)
     """CPU threads; part of the result, since they change the order of floating-point sums."""

@@ -62,7 +62,11 @@ def _deal(split: Split, count: int) -> list[str]:
     shares = np.array([split.train, split.val, split.test])
     numbers = np.floor(shares * count).astype(int)
     numbers[(numbers == 0) & (shares > 0)] = 1
-    numbers[0] = max(0, count - numbers[1:].sum())
+    numbers[0] += count - numbers.sum()
+    while numbers[0] < 1 and numbers.max() > 1:
+        numbers[numbers.argmax()] -= 1
+        numbers[0] += 1
+    numbers[0] = max(0, numbers[0])
     names = [name for name, number in zip(SPLITS, numbers, strict=True) for _ in range(number)]
     order = np.random.default_rng(split.seed).permutation(count)
     dealt = [""] * count

@@ -77,7 +77,7 @@ def test_table_of_class_areas(small_area):
     for path in Path("results/small/downsample").glob("*.csv"):
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        assert [row["name"] for row in rows] == ["ignore", *KINDS]
+        assert [row["class"] for row in rows] == [str(n) for n in range(len(KINDS) + 1)]
         areas = np.array([[float(r["area_before"]), float(r["area_after"])] for r in rows]).T
         with rasterio.open(path.with_suffix(".tif")) as block:
             np.testing.assert_allclose(areas.sum(axis=1), block.width * block.height * STEP**2)

@@ -148,9 +148,9 @@ def test_broken_area_does_not_break_the_others(project):
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("results/small_nothing.tif", "maps nothing: found no such name; expected one of landcover"),
+        ("results/small_nothing.tif", "expected one of landcover; check"),
         ("results/missing_landcover.tif", "areas here: small"),
-        ("results/small/train/other-1/model.safetensors", "runs other: found no such name; expected one of unet"),
+        ("results/small/train/other-1/model.safetensors", "expected one of unet; check"),
     ],
 )
 def test_unknown_names_are_one_line(project, target, says):

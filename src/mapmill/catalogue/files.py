@@ -14,6 +14,10 @@ import pystac
 from mapmill.catalogue.items import safe_name
 from mapmill.errors import CatalogueError, ConfigError
 
+NOT_STAC = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(pystac.errors.STACError, pystac.errors.STACTypeError),
+)
 TOKENS = {"{scene}": r"(?P<scene>[^/]+?)", "{band}": r"(?P<band>[A-Za-z0-9]+)", "*": "[^/]*"}
 
 
@@ -91,9 +95,9 @@ def in_catalogue(path: Path, name: str, moments: tuple[str, str]) -> list[Found]
     """
     try:
         items = list(_items(path))
-    except (OSError, ValueError, pystac.errors.STACError, pystac.errors.STACTypeError) as error:
+    except NOT_STAC as error:
         raise CatalogueError(
-            path, str(error), "a static STAC catalogue", "check the file"
+            path, repr(error), "a static STAC catalogue", "check the file"
         ) from None
     chosen = [item for item in items if moments[0] <= _moment(item) <= moments[1]]
     if not chosen:
@@ -124,7 +128,10 @@ def _moment_and_id(item: pystac.Item) -> tuple[str, str]:
 
 def _moment(item: pystac.Item) -> str:
     moment = item.datetime or item.common_metadata.start_datetime
-    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
+    if moment is None:
+        return ""
+    in_utc = moment.astimezone(datetime.UTC) if moment.tzinfo else moment
+    return in_utc.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _assets(item: pystac.Item) -> Iterable[Found]:

@@ -57,7 +57,7 @@ def read_scenes(path: Path) -> list[Scene]:
     try:
         features = json.loads(path.read_text(encoding="utf-8"))["features"]
         return [_scene(path, feature) for feature in features]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ContractError(
             path, f"no item collection ({error!r})", "a STAC item collection", "delete it and rerun"
         ) from None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from mapmill.atomic import whole_file
@@ -92,7 +93,7 @@ def extract(archive: Path, member: str, target: Path) -> Path:
         raise CatalogueError(
             archive, f"no {member}", "a file of the archive", "correct the path"
         ) from None
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise CatalogueError(
             archive, str(error), "a sound archive", "delete it and rerun"
         ) from None

@@ -154,8 +154,7 @@ def _write_areas(path: Path, area: Area, before: Array, after: Array) -> None:
     cell = area.grid.resolution**2
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["class", "name", "area_before", "area_after"])
-        names = {0: "ignore"} | {value: entry.name for value, entry in area.classes.items()}
+        rows.writerow(["class", "area_before", "area_after"])
         for value in range(len(area.classes) + 1):
             areas = (f"{pixels[value] * cell:.10g}" for pixels in (before, after))
-            rows.writerow([value, names[value], *areas])
+            rows.writerow([value, *areas])

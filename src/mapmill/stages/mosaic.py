@@ -33,7 +33,11 @@ def run(
     grid = area.grid.grid()
     blocks = BlockMosaic(grid, lambda block: layout.predict(map_name, block), 0)
     names = {f"CLASS_{value}": entry.name for value, entry in sorted(area.classes.items())}
-    common = tags(area, "mosaic", map_name) | {"TITLE": f"{area.title}: {map_name}"}
+    common = tags(area, "mosaic", map_name) | {
+        "TITLE": f"{area.title}: {map_name}",
+        "ATTRIBUTION": "; ".join(area.attribution),
+        "LICENSE": area.license,
+    }
     compress = area.mosaic.compress
     write_cog(
         output,
