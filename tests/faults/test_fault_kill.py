@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from making import simulated_scene, write_tif
 from stages.stage_steps import PERIOD, area_with, compose, downsample, mapmill, select
 
@@ -118,7 +119,9 @@ def test_killed_and_rerun(area, stage):
     assert contents(folder) == new
 
     text = area.read_text()
-    area.write_text(text.replace("Simulated for", "Once simulated for"))
+    once = yaml.safe_load(text) | {"title": "An earlier title", "pack": {"shard": 3}}
+    once["compose"]["resampling"] = "nearest"
+    area.write_text(yaml.safe_dump(once))
     mapmill(*command)
     old = contents(folder)
     assert old != new

@@ -114,7 +114,6 @@ def test_names_nodata_and_place_are_in_the_file(small_area):
         assert (block.nodata, set(block.dtypes)) == (0, {"uint16"})
         assert block.crs == CRS
         assert block.transform == from_origin(LEFT + 128 * STEP, TOP - 64 * STEP, STEP, STEP)
-        assert block.tags()["ATTRIBUTION"] == "Simulated for the tests of mapmill"
         expected = read("data/S1_B02.tif")[0, 64:128, 128:192]
         np.testing.assert_array_equal(block.read(1), expected)
     assert not list(Path("results").rglob("*.aux.xml"))
