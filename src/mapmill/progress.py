@@ -5,6 +5,7 @@ output, which stays connected to the terminal of the person who waits.
 """
 
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -19,11 +20,14 @@ log = logging.getLogger(__name__)
 
 def track(items: Iterable[Item], label: str, total: int, unit: str = "it") -> Iterator[Item]:
     """Yield `items` while showing how many of `total` are done and how long is left."""
+    size = shutil.get_terminal_size()  # 80 x 24 where the terminal does not know its own
     bar = tqdm(
         desc=label,
         total=total,
         unit=unit,
         file=sys.stdout,
+        ncols=min(100, size.columns),
+        nrows=size.lines,
         leave=False,
         disable=not sys.stdout.isatty(),
     )
