@@ -128,42 +128,50 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
+ON_THE_GRID = ("compose", "downsample", "select", "predict", "mosaic", "assess")
+
+
 def settings(area: Area, stage: str, name: str | None = None) -> dict[str, Any]:
     """Everything in the area file that a stage's output depends on, as JSON values.
 
     Parameters
     ----------
     stage : name of the stage
-    name : the model for `train`, the map for `predict` and `mosaic`, the file for `download`
+    name : the period for `search`, the file for `download`, the model for `train`, the map for
+        `predict` and `mosaic`
     """
     content = area.model_dump(mode="json")
-    result: dict[str, Any] = {"version": VERSION[stage]}
-    if stage == "train":
-        run, seed = area.run_and_seed(name or "")
-        chosen = area.train_of(run).model_dump(mode="json", exclude={"seeds"})
-        result |= chosen | {"seed": seed, "classes": sorted(area.classes)}
-    elif stage == "download":
-        kind = (name or "").split("/")[0]
-        if kind.startswith("labels"):
-            result |= {"file": area.labels.file, "source": area.search.source}
-        elif kind.startswith("sample"):
-            result |= content["download"]["sample"]
-    elif stage == "search":
-        result |= content["search"]
-        result["periods"] = area.period(name or "").model_dump(mode="json")
-    else:
-        result |= content[stage]
-    if stage in ("compose", "downsample", "select", "predict", "mosaic", "assess"):
+    result = {"version": VERSION[stage]} | _section(area, content, stage, name or "")
+    if stage in ON_THE_GRID:
         result |= {f"grid.{key}": value for key, value in content["grid"].items()}
     if stage == "downsample":
         result |= {f"labels.{key}": value for key, value in content["labels"].items()}
+    if stage in ("downsample", "select"):
         result["classes"] = sorted(area.classes)
+    if stage in ("pack", "train"):
+        result["classes"] = {value: area.classes[value].name for value in sorted(area.classes)}
     if stage == "predict":
         result |= {"models": area.models_of(name or ""), "periods": area.periods_of(name or "")}
-    if stage in ("select", "mosaic", "assess"):
-        shown = {"classes": content["classes"], "attribution": area.attribution}
-        result |= shown | {"title": area.title, "license": area.license}
+    if stage in ("mosaic", "assess"):
+        shown = ("classes", "attribution", "title", "license")
+        result |= {key: content[key] for key in shown}
     return result
+
+
+def _section(area: Area, content: dict[str, Any], stage: str, name: str) -> dict[str, Any]:
+    """The stage's own section, or what of it concerns `name`."""
+    if stage == "train":
+        run, seed = area.run_and_seed(name)
+        return area.train_of(run).model_dump(mode="json", exclude={"seeds"}) | {"seed": seed}
+    if stage == "search":
+        return content["search"] | {"periods": area.period(name).model_dump(mode="json")}
+    if stage == "download":
+        if name == "sample.whl":
+            return content["download"]["sample"] or {}
+        is_label = name.startswith("labels.") and "/" not in name
+        return {"file": area.labels.file, "source": area.search.source} if is_label else {}
+    section: dict[str, Any] = content[stage]
+    return section
 
 
 def digest(area: Area, stage: str, name: str | None = None) -> str:

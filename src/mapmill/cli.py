@@ -74,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = vars(parser().parse_args(arguments))
     command = chosen.pop("command")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # What GDAL has to say comes with our own line; its raw messages would stand before it.
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
         if command in VERSION:
             _run_stage(command, list(chosen.values()))

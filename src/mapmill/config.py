@@ -4,6 +4,7 @@ import calendar
 import datetime
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -11,6 +12,7 @@ from pydantic_core import InitErrorDetails
 
 from mapmill.errors import ConfigError
 from mapmill.sections import (
+    VECTOR_SUFFIXES,
     Assess,
     ClassEntry,
     Compose,
@@ -37,6 +39,12 @@ def _moment(period: str, text: str) -> str:
     except ValueError as error:
         raise ValueError(f"search.periods.{period}: {text}: {error}") from None
     return text
+
+
+def _ordered(period: str, start: str, end: str) -> tuple[str, str]:
+    if _moment(period, start) > _moment(period, end):
+        raise ValueError(f"search.periods.{period}: start {start} is after end {end}")
+    return start, end
 
 
 def _below(error: ValidationError, *keys: str) -> ValidationError:
@@ -110,6 +118,10 @@ class Area(Section):
     def _choices_fit(self) -> "Area":
         if self.search.source == "sample" and self.download.sample is None:
             raise ValueError("search.source is sample, but download.sample is missing")
+        if Path(self.labels.file).suffix.lower() in VECTOR_SUFFIXES and not (
+            self.labels.attribute and self.labels.codes
+        ):
+            raise ValueError("labels are polygons: give labels.attribute and labels.codes")
         if len(set(self.compose.bands)) < len(self.compose.bands):
             raise ValueError("compose.bands names a band twice")
         grid = self.grid.grid()
@@ -155,14 +167,14 @@ class Area(Section):
         given = self.search.periods[period]
         match = re.fullmatch(r"(\d{4})(?:-(0[1-9]|1[0-2]))?(?:-(\d\d))?", period)
         if given.start and given.end:
-            return _moment(period, given.start), _moment(period, given.end)
+            return _ordered(period, given.start, given.end)
         if not match:
             raise ValueError(f"search.periods.{period}: give start and end, or name it 2017-02")
         year, month, day = (int(part) if part else None for part in match.groups())
         last = calendar.monthrange(year or 1, month or 12)[1]
         start = f"{year}-{month or 1:02d}-{day or 1:02d}T00:00:00Z"
         end = f"{year}-{month or 12:02d}-{day or last:02d}T23:59:59Z"
-        return _moment(period, given.start or start), _moment(period, given.end or end)
+        return _ordered(period, given.start or start, given.end or end)
 
     def train_of(self, run: str) -> Train:
         """The training settings of a run: `train` with the run's changes."""
@@ -180,11 +192,12 @@ class Area(Section):
         run, _, seed = model.rpartition("-")
         if not seed.isdecimal():
             raise ConfigError(f"model {model}", "no seed", "RUN-SEED, such as unet-1", "name it so")
+        self._known("runs", run)
+        seeds = self.train_of(run).seeds
+        if seed not in map(str, seeds):
+            known = ", ".join(f"{run}-{each}" for each in seeds)
+            raise ConfigError(f"model {model}", "no such seed", f"one of {known}", "see seeds")
         return run, int(seed)
-
-    def models(self) -> list[str]:
-        """Names of all models of the area."""
-        return [f"{run}-{seed}" for run in self.runs for seed in self.train_of(run).seeds]
 
     def periods_of(self, map_name: str) -> list[str]:
         """Periods that a map averages over."""

@@ -74,12 +74,14 @@ def class_legend(area: Area, figure: Figure, shares: Array) -> None:
     figure.legend(handles=handles, loc="outside right center", title=title, frameon=False)
 
 
-def map_picture(path: Path, area: Area, map_name: str, class_YX: Array, rgb_YX3: Array) -> None:
+def map_picture(
+    path: Path, area: Area, map_name: str, class_YX: Array, rgb_YX3: Array, title: str
+) -> None:
     """The map with its legend, beside the imagery it was made from."""
     counts = np.bincount(class_YX.ravel(), minlength=len(area.classes) + 1)[1:]
     figure, (top, bottom) = _area_axes(area, panels=2)
     top.imshow(rgb_YX3, interpolation="nearest")
-    top.set_title("Imagery", loc="left", fontsize=10)
+    top.set_title(title, loc="left", fontsize=10)
     bottom.imshow(
         class_YX, cmap=class_colours(area), vmin=0, vmax=len(area.classes), interpolation="nearest"
     )

@@ -65,7 +65,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as source:
+            # by its own name, since a raster may have files beside it
+            with rasterio.open(path.resolve() if path.is_symlink() else path) as source:
                 yield source
     except RasterioError as error:
         missing = not path.exists()

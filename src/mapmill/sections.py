@@ -12,6 +12,7 @@ from pyproj.exceptions import CRSError
 from mapmill.grid import Grid
 
 SPLITS = ("train", "val", "test")
+VECTOR_SUFFIXES = {".gpkg", ".geojson", ".json", ".fgb"}
 
 
 def _plain_name(name: str) -> str:
@@ -29,6 +30,7 @@ def _no_repeats(values: list[int]) -> list[int]:
 Name = Annotated[str, AfterValidator(_plain_name)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 
 
@@ -46,9 +48,9 @@ class GridSection(Section):
 
     crs: str
     """Authority code such as EPSG:32633."""
-    resolution: float = Field(gt=0)
+    resolution: float = Field(gt=0, allow_inf_nan=False)
     """Side of a pixel, in units of the CRS."""
-    bounds: tuple[float, float, float, float]
+    bounds: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
     """left, bottom, right, top, in units of the CRS; whole numbers of pixels apart."""
     block: int = Field(default=2500, ge=16)
     """Side of a block of parallel work, in pixels."""

@@ -11,6 +11,7 @@ from pyproj import CRS, Transformer
 from shapely.geometry import mapping
 
 from mapmill.errors import ContractError
+from mapmill.sections import VECTOR_SUFFIXES
 
 REMEDY = "check labels.file and labels.layer"
 
@@ -50,10 +51,32 @@ def read_polygons(
         to_grid = Transformer.from_crs(info["crs"], crs, always_xy=True)
         shapes = shapely.transform(shapes, lambda xy: np.column_stack(to_grid.transform(*xy.T)))
     return [
-        (mapping(shape), str(value))
+        (mapping(shape), as_code(value))
         for shape, value in zip(shapes, values[0], strict=True)
         if shape is not None and not shape.is_empty
     ]
+
+
+def as_code(value: Any) -> str:
+    """An attribute's value as written in a table of codes; '' where it is missing.
+
+    A column of whole numbers with a gap is read as floats: 2.0 means 2.
+    """
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def attribute_values(path: Path, layer: str | None, attribute: str) -> set[str]:
+    """Distinct values of an attribute, as codes."""
+    info = inspect_polygons(path, layer)
+    if attribute not in info["fields"]:
+        fields = ", ".join(info["fields"])
+        raise ContractError(
+            path, f"no attribute {attribute!r}", f"one of {fields}", "correct labels.attribute"
+        )
+    _, _, _, values = pyogrio.raw.read(path, layer=layer, columns=[attribute], read_geometry=False)
+    return {as_code(value) for value in values[0]}
 
 
 def inspect_polygons(path: Path, layer: str | None) -> dict[str, Any]:
@@ -75,4 +98,4 @@ def inspect_polygons(path: Path, layer: str | None) -> dict[str, Any]:
 
 def is_vector(path: Path) -> bool:
     """Whether a label file is a vector layer, by its suffix."""
-    return path.suffix.lower() in {".gpkg", ".geojson", ".json", ".fgb"}
+    return path.suffix.lower() in VECTOR_SUFFIXES

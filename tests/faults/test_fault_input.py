@@ -73,7 +73,8 @@ def test_standard_error_holds_the_line_alone(small_area):
 def test_polygons_that_are_none(small_area, capsys):
     """A text file named .gpkg would end in a page of Python."""
     Path("data/plots.gpkg").write_text("<html>Sign in</html>")
-    area = area_with("plots", labels={"file": "data/plots.gpkg"})
+    labels = {"file": "data/plots.gpkg", "attribute": "kind", "codes": {"field": 1}}
+    area = area_with("plots", labels=labels)
     line = refused_cleanly(capsys, "download", area, "labels.gpkg", f"{OUT}/labels.gpkg")
     assert "data/plots.gpkg" in line
 

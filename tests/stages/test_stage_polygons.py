@@ -6,11 +6,15 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
+import yaml
 from making import CRS, LEFT, STEP, TOP
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 from rasterio.warp import transform_geom
 from stages.stage_steps import area_with, assert_most_frequent, downsample, refused
+
+from mapmill.cli import main
+from mapmill.vector import as_code
 
 BOUNDS = (LEFT, TOP - 160 * STEP, LEFT + 192 * STEP, TOP)
 KINDS = ["field", "wood", "lake"]
@@ -80,3 +84,32 @@ def test_polygons_that_cannot_be_read(small_area, capsys, labels, said):
     link.symlink_to(Path("data/plots.gpkg").resolve())
     assert said in refused(capsys, "downsample", area, "r000c000", "out.tif")
     assert not list(Path().glob("out.*"))
+
+
+def test_whole_numbers_with_a_gap_are_codes(small_area):
+    """A column of numbers with one missing is read as floats, and would match no code at all."""
+    assert [as_code(v) for v in (2.0, np.float64(3), 2, "farm", None, float("nan"), 2.5)] == [
+        *("2", "3", "2", "farm", "", ""),
+        "2.5",
+    ]
+
+
+def test_codes_that_no_polygon_has(small_area, capsys):
+    """A misspelt table of codes would give a map of nothing without a word."""
+    fields = two_squares(Path("data/plots.gpkg"))
+    labels = {"file": "data/plots.gpkg", "attribute": fields, "codes": {"Wood": 1}}
+    area = yaml.safe_load(small_area.read_text()) | {"labels": labels}
+    small_area.write_text(yaml.safe_dump(area))
+    assert main(["download", str(small_area), "labels.gpkg", "results/labels.gpkg"]) == 1
+    assert "kind lake, wood" in capsys.readouterr().err
+    assert not Path("results/labels.gpkg").exists()
+
+
+def two_squares(path):
+    """Two squares of kinds `wood` and `lake`; the name of the attribute."""
+    squares = shapely.to_wkb([shapely.box(400000, 4599000, 400100, 4599100)] * 2)
+    kinds = np.array(["wood", "lake"], object)
+    pyogrio.raw.write(
+        path, squares, [kinds], ["kind"], geometry_type="Polygon", crs="EPSG:32631", driver="GPKG"
+    )
+    return "kind"

@@ -222,7 +222,7 @@ GRIDDED = {"compose", "downsample", "select", "predict", "mosaic", "assess"}
         ({"mosaic": {"compress": "LZW"}}, {"mosaic"}),
         ({"assess": {"draws": 200}}, {"assess"}),
         ({"grid": {"block": 128}}, GRIDDED),
-        ({"title": "Other"}, {"select", "mosaic", "assess"}),
+        ({"title": "Other"}, {"mosaic", "assess"}),
         ({"train": {"seeds": [1, 2]}}, {"predict"}),
     ],
 )
@@ -235,7 +235,15 @@ def test_a_renamed_class_does_not_bring_the_labels_to_the_grid_again():
     """Otherwise a corrected spelling would cost the longest computation on labels."""
     classes = copy.deepcopy(yaml.safe_load(SMALL_AREA)["classes"])
     classes[2]["name"] = "forest"
-    assert touched(area(), area(classes=classes)) == {"select", "mosaic", "assess"}
+    assert touched(area(), area(classes=classes)) == {"pack", "train", "mosaic", "assess"}
+
+
+def test_a_corrected_colour_or_credit_trains_nothing():
+    """Otherwise a new colour in the legend would cost a night of training."""
+    classes = copy.deepcopy(yaml.safe_load(SMALL_AREA)["classes"])
+    classes[2]["colour"] = "#123456"
+    changed = area(classes=classes, attribution=["Someone else"])
+    assert touched(area(), changed) == {"mosaic", "assess"}
 
 
 def test_two_numbers_that_swap_places_change_the_settings():
@@ -250,8 +258,8 @@ def test_a_run_changes_train_by_name_and_nothing_else():
     """Otherwise a run would train with settings that its name does not say."""
     runs = {"unet": {}, "wide-2": {"width": 8, "seeds": [3, 11]}}
     one = area(runs=runs)
-    assert one.models() == ["unet-1", "wide-2-3", "wide-2-11"]
-    assert [one.run_and_seed(model) for model in one.models()] == [
+    models = ["unet-1", "wide-2-3", "wide-2-11"]
+    assert [one.run_and_seed(model) for model in models] == [
         ("unet", 1),
         ("wide-2", 3),
         ("wide-2", 11),

@@ -16,7 +16,7 @@ from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.layout import Layout
 from mapmill.raster import inspect
-from mapmill.vector import inspect_polygons, is_vector
+from mapmill.vector import attribute_values, is_vector
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +39,26 @@ def run(area_path: Path, file: str, output: Path) -> None:
 def _labels(area: Area, layout: Layout) -> Path:
     path = _local(area, layout, area.labels.file)
     if is_vector(path):
-        inspect_polygons(path, area.labels.layer)
+        _check_codes(area, path)
     else:
         inspect(path)
     return path
+
+
+def _check_codes(area: Area, path: Path) -> None:
+    """Polygons hold codes of the table; a code that they do not hold is a warning."""
+    codes, attribute = set(area.labels.codes or {}), area.labels.attribute or ""
+    values = attribute_values(path, area.labels.layer, attribute)
+    if not codes & values:
+        some = ", ".join(sorted(values)[:12])
+        raise ContractError(
+            path,
+            f"{attribute} {some}",
+            f"one of {', '.join(sorted(codes))}",
+            "correct labels.codes",
+        )
+    for code in sorted(codes - values):
+        log.warning("%s: no %s is %r: labels.codes has it in vain", path, attribute, code)
 
 
 def _asset(area: Area, layout: Layout, file: str) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pyproj import CRS
 
 from mapmill import kernels
 from mapmill.areafile import load_area
@@ -62,8 +63,13 @@ def natural_factor(file: Path, grid: Grid) -> int:
     if is_vector(file):
         return POLYGON_FACTOR
     info = inspect(file)
-    if info.crs != grid.crs:
-        return 1  # resolutions of two CRSs do not compare; labels.factor decides
+    if CRS.from_user_input(info.crs) != CRS.from_user_input(grid.crs):
+        raise ContractError(
+            file,
+            f"labels in {info.crs[:40]}",
+            f"labels in {grid.crs}, or labels.factor",
+            "give labels.factor, the label pixels along one side of a grid pixel",
+        )
     return max(1, round(grid.resolution / info.resolution))
 
 

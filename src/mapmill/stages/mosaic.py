@@ -17,6 +17,8 @@ from mapmill.provenance import file_digest, tags
 from mapmill.raster import BlockMosaic, footprint_wgs84, write_cog
 
 log = logging.getLogger(__name__)
+COLOURS = (["B04", "B03", "B02"], ["red", "green", "blue"])
+"""Bands that look as the eye sees; else the first three are shown."""
 EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
@@ -70,11 +72,11 @@ def _picture(path: Path, area: Area, layout: Layout, map_name: str, blocks: Bloc
     images = BlockMosaic(
         blocks.grid, lambda block: layout.compose(period, block), area.compose.nodata
     )
-    wanted = ["B04", "B03", "B02"]
     bands = area.compose.bands
-    shown = [bands.index(b) + 1 if b in bands else 1 for b in wanted]
-    rgb_YX3 = figures.stretch(images.thin(step, shown))
-    figures.map_picture(path, area, map_name, blocks.thin(step, [1])[0], rgb_YX3)
+    shown = next((c for c in COLOURS if set(c) <= set(bands)), (bands * 3)[:3])
+    rgb_YX3 = figures.stretch(images.thin(step, [bands.index(band) + 1 for band in shown]))
+    title = f"Imagery of {period} (red, green, blue: {', '.join(shown)})"
+    figures.map_picture(path, area, map_name, blocks.thin(step, [1])[0], rgb_YX3, title)
 
 
 def _stac_item(
