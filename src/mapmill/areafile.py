@@ -164,7 +164,8 @@ def _section(area: Area, content: dict[str, Any], stage: str, name: str) -> dict
         run, seed = area.run_and_seed(name)
         return area.train_of(run).model_dump(mode="json", exclude={"seeds"}) | {"seed": seed}
     if stage == "search":
-        return content["search"] | {"periods": area.period(name).model_dump(mode="json")}
+        own: dict[str, Any] = content["search"]
+        return own | {"periods": area.period(name).model_dump(mode="json")}
     if stage == "download":
         if name == "sample.whl":
             return content["download"]["sample"] or {}
