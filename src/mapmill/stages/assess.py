@@ -7,6 +7,7 @@ map, which needs a probability sample.
 import csv
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def run(
     """Write all scores (JSON), those by class (CSV), the confusion matrix (CSV, PNG), a summary."""
     area = load_area(area_path)
     layout = Layout(area_path.stem)
-    blocks = BlockMosaic(area.grid.grid(), lambda block: layout.predict(map_name, block), 0)
+    blocks = BlockMosaic(area.grid.grid(), partial(layout.predict, map_name), 0)
     forest = (
         PixelForest(PatchStore(layout.patches), area.assess.seed) if area.assess.baseline else None
     )
@@ -77,7 +78,7 @@ def _count(
     labels = BlockMosaic(blocks.grid, layout.downsample, 0)
     nodata = area.compose.nodata
     images = [
-        BlockMosaic(blocks.grid, lambda b, p=period: layout.compose(p, b), nodata)  # type: ignore[misc]
+        BlockMosaic(blocks.grid, partial(layout.compose, period), nodata)
         for period in area.periods_of(map_name)
     ]
     found: dict[str, list[Matrix]] = {}

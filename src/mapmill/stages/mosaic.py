@@ -3,6 +3,7 @@
 import datetime
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def run(
     area = load_area(area_path)
     layout = Layout(area_path.stem)
     grid = area.grid.grid()
-    blocks = BlockMosaic(grid, lambda block: layout.predict(map_name, block), 0)
+    blocks = BlockMosaic(grid, partial(layout.predict, map_name), 0)
     names = {f"CLASS_{value}": entry.name for value, entry in sorted(area.classes.items())}
     common = tags(area, "mosaic", map_name) | {
         "TITLE": f"{area.title}: {map_name}",
@@ -69,9 +70,7 @@ def run(
 def _picture(path: Path, area: Area, layout: Layout, map_name: str, blocks: BlockMosaic) -> None:
     step = figures.thinning(area)
     period = area.periods_of(map_name)[0]
-    images = BlockMosaic(
-        blocks.grid, lambda block: layout.compose(period, block), area.compose.nodata
-    )
+    images = BlockMosaic(blocks.grid, partial(layout.compose, period), area.compose.nodata)
     bands = area.compose.bands
     shown = next((c for c in COLOURS if set(c) <= set(bands)), (bands * 3)[:3])
     rgb_YX3 = figures.stretch(images.thin(step, [bands.index(band) + 1 for band in shown]))

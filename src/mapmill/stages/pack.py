@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ class PatchReader:
         nodata = area.compose.nodata
         self._labels = BlockMosaic(grid, layout.downsample, 0)
         self._images = {
-            period: BlockMosaic(grid, lambda b, p=period: layout.compose(p, b), nodata)  # type: ignore[misc]
+            period: BlockMosaic(grid, partial(layout.compose, period), nodata)
             for period in area.search.periods
         }
 

@@ -1,6 +1,7 @@
 """predict: classes and confidence of one block, with a halo from its neighbours."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def load_predictor(area: Area, path: Path) -> Predictor:
 
 
 def _reader(area: Area, layout: Layout, grid: Grid, period: str) -> Reader:
-    blocks = BlockMosaic(grid, lambda block: layout.compose(period, block), area.compose.nodata)
+    blocks = BlockMosaic(grid, partial(layout.compose, period), area.compose.nodata)
 
     def read(window: Window) -> tuple[Array, NDArray[np.bool_]]:
         image_BYX = blocks.read(window)

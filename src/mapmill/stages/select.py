@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def run(area_path: Path, output: Path, figure: Path) -> None:
     labels = BlockMosaic(grid, layout.downsample, 0)
     tiles: list[Tile] = []
     for period in area.search.periods:
-        images = BlockMosaic(grid, lambda b, p=period: layout.compose(p, b), area.compose.nodata)  # type: ignore[misc]
+        images = BlockMosaic(grid, partial(layout.compose, period), area.compose.nodata)
         rows = sorted({window.row for window in windows})
         for row in track(rows, f"select {period}", len(rows), "rows"):
             strip = Window(row, 0, area.select.size, grid.width)
