@@ -42,6 +42,11 @@ def save(figure: Figure, path: Path, area: Area) -> None:
     plt.close(figure)
 
 
+def _room_for_credits(figure: Figure) -> None:
+    """Keep the constrained layout off the last line of the picture."""
+    figure.set_layout_engine("constrained", rect=(0, 0.035, 1, 0.965))
+
+
 def _area_axes(area: Area, panels: int = 1, legend: float = 2.2) -> tuple[Figure, list[Axes]]:
     """One or more panels of the area's shape, side by side if it is tall, else stacked."""
     grid = area.grid.grid()
@@ -51,7 +56,7 @@ def _area_axes(area: Area, panels: int = 1, legend: float = 2.2) -> tuple[Figure
     width = 8.0 / across
     size = (across * width + legend, down * width * ratio + 0.9)
     figure, axes = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))  # type: ignore[union-attr, call-arg]
+    _room_for_credits(figure)
     for ax in axes.flat:
         ax.set_xticks([])
         ax.set_yticks([])
@@ -148,7 +153,7 @@ def _draw_tile(ax: Axes, tile: Tile, step: int, hatch: str) -> None:
 def curves(path: Path, area: Area, model: str, history: dict[str, list[float]], best: int) -> None:
     """Loss and validation scores over the steps; a line marks the model that was kept."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))  # type: ignore[union-attr, call-arg]
+    _room_for_credits(figure)
     left.plot(history["step"], history["train_loss"], color="#444444", label="training")
     left.plot(history["step"], history["val_loss"], color="#1f77b4", ls="--", label="validation")
     left.set(xlabel="step", ylabel="loss")
@@ -170,7 +175,7 @@ def confusion(path: Path, area: Area, matrix: Array, title: str) -> None:
     share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
     side = 2.6 + 0.85 * len(names)
     figure, ax = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))  # type: ignore[union-attr, call-arg]
+    _room_for_credits(figure)
     picture = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, col in np.ndindex(*matrix.shape):
         colour = "white" if share[row, col] > 0.55 else "black"
