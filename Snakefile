@@ -14,7 +14,7 @@ include: "workflow/rules/map.smk"
 wildcard_constraints:
     area="[a-z0-9-]+",
     period="[a-z0-9-]+",
-    block=r"r\d+c\d+",
+    block="[A-Za-z0-9][A-Za-z0-9._-]*",
     model=r"[a-z0-9-]+-\d+",
     map="[a-z0-9-]+",
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mapmill import __version__
 from mapmill.chain import VERSION
@@ -22,12 +23,12 @@ ARGUMENTS: dict[str, list[str]] = {
     "download": ["file", "output"],
     "compose": ["period", "block", "output"],
     "downsample": ["block", "output"],
-    "select": ["output", "figure"],
+    "select": ["output", "figure", "shift"],
     "pack": ["output"],
     "train": ["model", "output", "history", "figure"],
     "predict": ["map", "block", "output"],
     "mosaic": ["map", "output", "item", "confidence", "figure"],
-    "assess": ["map", "output", "table", "matrix", "figure", "summary"],
+    "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary"],
 }
 NAMES = {"period", "block", "file", "model", "map"}
 """Arguments that are names; all others are paths."""
@@ -66,7 +67,26 @@ def parser() -> argparse.ArgumentParser:
     grid = commands.add_parser("grid", help="print the grid section for the extent of a raster")
     grid.add_argument("raster", type=Path)
     commands.add_parser("schema", help="print the JSON schema of area files")
+    _add_simulate(commands)
     return root
+
+
+def _add_simulate(commands: Any) -> None:
+    about = "make a simulated area of any size, whose true classes are known"
+    command = commands.add_parser("simulate", help=about, description=about)
+    command.add_argument("out", type=Path, help="folder; its name is the area's, such as data/sim")
+    for name, default, text in (
+        ("size", 512, "pixels of 10 m along one side"),
+        ("seed", 1, "another number is another place"),
+        ("block", 2500, "side of a block in the area file, in pixels"),
+    ):
+        shown = f"{text} (default {default})"
+        command.add_argument(f"--{name}", type=int, default=default, help=shown)
+    command.add_argument("--separate", action="store_true", help="one imagery file a band")
+    command.add_argument("--crs", help="another CRS for the imagery, such as EPSG:3035")
+    command.add_argument(
+        "--offset", type=float, default=0.0, dest="offset_m", help="shift of its pixels, in metres"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,30 +119,49 @@ def _run_stage(stage: str, values: list[str | Path]) -> None:
 
 def _check(area: Path) -> None:
     from mapmill.areafile import load_area
+    from mapmill.chips import find_chips
+    from mapmill.extent import blocks_of, skipped_blocks
     from mapmill.layout import Layout
 
-    loaded = load_area(area)
-    grid = loaded.grid.grid()
-    size = f"{grid.width} x {grid.height} px, {len(grid.blocks())} blocks"
-    print(f"{area}: {loaded.title}: {size}. Its maps and their scores:", file=sys.stderr)
+    loaded, layout = load_area(area), Layout(area.stem)
+    if loaded.chips:
+        chips = find_chips(loaded.chips)
+        said = f"{len(chips)} chips, {sum(chip.mask is not None for chip in chips)} with masks"
+    else:
+        grid, skipped = loaded.the_grid(), skipped_blocks(loaded)
+        said = f"{grid.width} x {grid.height} px, {len(blocks_of(loaded))} blocks"
+        if skipped:
+            names = " ".join(block.name for block in skipped)
+            said += f"; {len(skipped)} outside {loaded.aoi} are skipped: {names}"
+    print(f"{area}: {loaded.title}: {said}. What it makes:", file=sys.stderr)
     for name in loaded.maps:
-        print(Layout(area.stem).map(name))
-        print(Layout(area.stem).assess(name) / "metrics.json")
+        if loaded.has_labels:
+            print(layout.assess(name) / "metrics.json")
+        if not loaded.chips:
+            print(layout.map(name))
+        elif not loaded.has_labels:
+            print("\n".join(str(layout.predict(name, chip.name)) for chip in chips))
 
 
 def _show(area: Path) -> None:
     from mapmill.areafile import load_area
     from mapmill.layout import Layout
 
-    layout = Layout(area.stem)
-    for name in load_area(area).maps:
+    layout, loaded = Layout(area.stem), load_area(area)
+    for name in loaded.maps:
         summary = layout.assess(name) / "summary.txt"
+        if not loaded.has_labels:
+            print(f"{area}: {name}: no labels, so no scores\nmap      {layout.map(name)}")
+            continue
         if not summary.exists():
             remedy = f"run: snakemake --cores all {layout.assess(name) / 'metrics.json'}"
             raise ContractError(summary, "no scores yet", "an assessed map", remedy)
         print(summary.read_text(encoding="utf-8"))
-        print(f"map      {layout.map(name)}")
-        print(f"picture  {layout.root / 'mosaic' / name / 'map.png'}")
+        if loaded.chips:
+            print(f"chips    {layout.predict(name, '').parent}")
+        else:
+            print(f"map      {layout.map(name)}")
+            print(f"picture  {layout.root / 'mosaic' / name / 'map.png'}")
         print(f"scores   {layout.assess(name) / 'metrics.json'}")
     report = layout.root / "report.html"
     print(f"report   {report}" if report.exists() else f"report   make report AREA={area.stem}")
@@ -146,9 +185,16 @@ def _schema() -> None:
     print(json.dumps(Area.model_json_schema(), indent=1, sort_keys=True))
 
 
+def _simulate(out: Path, size: int, seed: int, **options: Any) -> None:
+    from mapmill.simulate import run
+
+    run(out, size, seed, **options)
+
+
 TOOLS: dict[str, Callable[..., None]] = {
     "check": _check,
     "show": _show,
     "grid": _grid,
     "schema": _schema,
+    "simulate": _simulate,
 }

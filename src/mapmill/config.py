@@ -1,19 +1,17 @@
 """The area file as one value: one grid, the imagery, the labels and every choice of every stage."""
 
-import calendar
-import datetime
-import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 from mapmill.errors import ConfigError
+from mapmill.grid import Grid
 from mapmill.sections import (
-    VECTOR_SUFFIXES,
     Assess,
+    Box,
+    Chips,
     ClassEntry,
     Compose,
     Download,
@@ -26,25 +24,13 @@ from mapmill.sections import (
     Pack,
     Period,
     Predict,
+    RunOfArea,
     Search,
     Section,
     Select,
+    Split,
     Train,
 )
-
-
-def _moment(period: str, text: str) -> str:
-    try:
-        datetime.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"search.periods.{period}: {text}: {error}") from None
-    return text
-
-
-def _ordered(period: str, start: str, end: str) -> tuple[str, str]:
-    if _moment(period, start) > _moment(period, end):
-        raise ValueError(f"search.periods.{period}: start {start} is after end {end}")
-    return start, end
 
 
 def _below(error: ValidationError, *keys: str) -> ValidationError:
@@ -59,95 +45,53 @@ def _below(error: ValidationError, *keys: str) -> ValidationError:
 
 
 class Area(Section):
-    """One study area."""
+    """One study area: a grid with scenes of several periods, or a folder of chips."""
 
     title: str
     attribution: list[str] = Field(min_length=1)
     """Credits that travel with every product and picture."""
     license: str = "other"
     """SPDX identifier of the map's licence, or `other`."""
-    grid: GridSection
+    grid: GridSection | None = None
+    aoi: str | None = None
+    """Polygons (any CRS) of the area of interest: blocks wholly outside are not worked on."""
+    window: Box | None = None
+    """left, bottom, right, top: only the blocks that this box touches, under the same names."""
+    chips: Chips | None = None
+    """Separate images and masks, instead of `grid` and `search`."""
     classes: dict[int, ClassEntry] = Field(min_length=2)
     """Class 1 to K; 0 is not a class but `ignore`."""
-    labels: Labels
-    search: Search
+    labels: Labels | None = None
+    """May be left out where `model` or `train.train_on` says what to learn from."""
+    model: RunOfArea | None = None
+    """`area/run`: map with the models of another area's run, without training."""
+    search: Search | None = None
     download: Download = Download()
     compose: Compose
     downsample: Downsample = Downsample()
-    select: Select
+    select: Select | None = None
+    """May be left out where there are no labels."""
     pack: Pack = Pack()
     train: Train = Train()
     predict: Predict = Predict()
     mosaic: Mosaic = Mosaic()
     assess: Assess = Assess()
-    runs: dict[Name, dict[str, Any]] = Field(min_length=1)
+    runs: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     """Named sets of changes to `train`."""
     maps: dict[Name, Map] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _classes_exist(self) -> "Area":
-        classes = set(self.classes)
-        if classes != set(range(1, len(classes) + 1)) or len(classes) > 254:
-            raise ValueError("classes must be numbered 1, 2, 3 ... without gaps, at most 254")
-        for key, value in (self.labels.codes or {}).items():
-            if value not in classes | {0}:
-                raise ValueError(f"labels.codes.{key} is {value}, which is no class")
-        for value in [*self.select.drop_only, *self.downsample.class_weights]:
-            if value not in classes:
-                raise ValueError(f"select.drop_only or downsample.class_weights: no class {value}")
-        return self
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> "Area":
-        for name in self.search.periods:
-            self.moments(name)
+    def _runs_are_valid(self) -> "Area":
         for name in self.runs:
             try:
                 self.train_of(name)
             except ValidationError as error:
                 raise _below(error, "runs", name) from None
-        for name, made in self.maps.items():
-            if made.run not in self.runs:
-                raise ValueError(f"maps.{name}.run is {made.run}; runs has {', '.join(self.runs)}")
-            for period in made.periods or ():
-                if period not in self.search.periods:
-                    raise ValueError(f"maps.{name}.periods: no period {period}")
-        return self
-
-    @model_validator(mode="after")
-    def _choices_fit(self) -> "Area":
-        if self.search.source == "sample" and self.download.sample is None:
-            raise ValueError("search.source is sample, but download.sample is missing")
-        if Path(self.labels.file).suffix.lower() in VECTOR_SUFFIXES and not (
-            self.labels.attribute and self.labels.codes
-        ):
-            raise ValueError("labels are polygons: give labels.attribute and labels.codes")
-        if len(set(self.compose.bands)) < len(self.compose.bands):
-            raise ValueError("compose.bands names a band twice")
-        grid = self.grid.grid()
-        if self.select.size > min(grid.width, grid.height):
-            raise ValueError(
-                f"select.size is {self.select.size}, larger than the area "
-                f"({grid.width} x {grid.height} pixels)"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _patches_fit(self) -> "Area":
-        for name in self.runs:
-            chosen, size = self.train_of(name), self.select.size
-            if chosen.crop and chosen.crop > size:
-                raise ValueError(f"train.crop is {chosen.crop}, larger than select.size ({size})")
-            if (chosen.crop or size) % 2**chosen.depth:
-                raise ValueError(
-                    f"{'train.crop' if chosen.crop else 'select.size'} is {chosen.crop or size}, "
-                    f"no multiple of {2**chosen.depth}, as depth {chosen.depth} of run {name} asks"
-                )
         return self
 
     def _known(self, kind: str, name: str) -> None:
         named: dict[str, Iterable[str]] = {
-            "periods": self.search.periods,
+            "periods": self.periods,
             "runs": self.runs,
             "maps": self.maps,
         }
@@ -157,34 +101,97 @@ class Area(Section):
                 f"{kind} {name}", "no such name", f"one of {', '.join(known)}", "check the name"
             )
 
+    def the_grid(self) -> Grid:
+        """The grid as a value.
+
+        Raises
+        ------
+        ConfigError
+            if the area has chips instead.
+        """
+        if self.grid is None:
+            raise ConfigError("the area", "chips", "a grid", "chips have no blocks and no mosaic")
+        return self.grid.grid()
+
+    def the_labels(self) -> Labels:
+        """The section of labels.
+
+        Raises
+        ------
+        ConfigError
+            if the area has none.
+        """
+        if self.labels is None:
+            raise ConfigError(
+                "labels", "none in the area file", "labels", "a place without labels has no scores"
+            )
+        return self.labels
+
+    def the_select(self) -> Select:
+        """The section that says which tiles there are.
+
+        Raises
+        ------
+        ConfigError
+            if the area has none.
+        """
+        if self.select is None:
+            raise ConfigError("select", "nothing", "the section", "add it with the size of a tile")
+        return self.select
+
+    def split(self) -> Split:
+        """How tiles are dealt to the parts, its method always named."""
+        chosen = self.the_select().split
+        default = "chip" if self.chips else "blocks"
+        return chosen if chosen.method else chosen.model_copy(update={"method": default})
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is anything to learn from or to be scored by."""
+        return self.chips.masks is not None if self.chips else self.labels is not None
+
+    @property
+    def source(self) -> str:
+        """Where the imagery comes from; `chips` for chips."""
+        return self.search.source if self.search else "chips"
+
+    @property
+    def bands(self) -> list[str]:
+        """Bands of the composed image, in order."""
+        return self.compose.all_bands
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of class 1 to K."""
+        return [self.classes[value].name for value in sorted(self.classes)]
+
+    @property
+    def periods(self) -> list[str]:
+        """Names of the periods; none for chips."""
+        return list(self.search.periods) if self.search else []
+
     def period(self, name: str) -> Period:
         """A period by its name."""
         self._known("periods", name)
+        assert self.search is not None
         return self.search.periods[name]
 
     def moments(self, period: str) -> tuple[str, str]:
         """First and last moment of a period, RFC 3339 in UTC."""
-        given = self.search.periods[period]
-        match = re.fullmatch(r"(\d{4})(?:-(0[1-9]|1[0-2]))?(?:-(\d\d))?", period)
-        if given.start and given.end:
-            return _ordered(period, given.start, given.end)
-        if not match:
-            raise ValueError(f"search.periods.{period}: give start and end, or name it 2017-02")
-        year, month, day = (int(part) if part else None for part in match.groups())
-        last = calendar.monthrange(year or 1, month or 12)[1]
-        start = f"{year}-{month or 1:02d}-{day or 1:02d}T00:00:00Z"
-        end = f"{year}-{month or 12:02d}-{day or last:02d}T23:59:59Z"
-        return _ordered(period, given.start or start, given.end or end)
+        return self.period(period).moments(period)
 
     def train_of(self, run: str) -> Train:
         """The training settings of a run: `train` with the run's changes."""
         self._known("runs", run)
         return Train.model_validate({**self.train.model_dump(), **self.runs[run]})
 
-    def models_of(self, map_name: str) -> list[str]:
-        """Names of the models that make a map, `{run}-{seed}`."""
+    def run_of(self, map_name: str) -> str | None:
+        """The run that makes a map; None where the area's `model` does."""
         self._known("maps", map_name)
-        run = self.maps[map_name].run
+        return self.maps[map_name].run
+
+    def seeds_of(self, run: str) -> list[str]:
+        """Names of a run's models, `{run}-{seed}`."""
         return [f"{run}-{seed}" for seed in self.train_of(run).seeds]
 
     def run_and_seed(self, model: str) -> tuple[str, int]:
@@ -193,13 +200,12 @@ class Area(Section):
         if not seed.isdecimal():
             raise ConfigError(f"model {model}", "no seed", "RUN-SEED, such as unet-1", "name it so")
         self._known("runs", run)
-        seeds = self.train_of(run).seeds
-        if seed not in map(str, seeds):
-            known = ", ".join(f"{run}-{each}" for each in seeds)
+        if model not in self.seeds_of(run):
+            known = ", ".join(self.seeds_of(run))
             raise ConfigError(f"model {model}", "no such seed", f"one of {known}", "see seeds")
         return run, int(seed)
 
     def periods_of(self, map_name: str) -> list[str]:
         """Periods that a map averages over."""
         self._known("maps", map_name)
-        return self.maps[map_name].periods or list(self.search.periods)
+        return self.maps[map_name].periods or self.periods

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -19,7 +20,10 @@ from numpy.typing import NDArray
 
 from mapmill.atomic import whole_file
 from mapmill.config import Area
-from mapmill.raster import BlockMosaic
+from mapmill.extent import extent_of
+from mapmill.grid import Window
+from mapmill.pieces import Pieces
+from mapmill.shift import Shift
 from mapmill.tiles import Tile
 
 Array = NDArray[Any]
@@ -29,9 +33,9 @@ SPLIT_COLOURS = {"train": "#1f77b4", "val": "#e6a100", "test": "#b2182b"}
 
 
 def thinning(area: Area) -> int:
-    """Take every n-th pixel of the grid to make a picture of it."""
-    grid = area.grid.grid()
-    return max(1, -(-max(grid.width, grid.height) // PICTURE))
+    """Take every n-th pixel of the extent to make a picture of it."""
+    extent = extent_of(area)
+    return max(1, -(-max(extent.width, extent.height) // PICTURE))
 
 
 def save(figure: Figure, path: Path, area: Area) -> None:
@@ -49,8 +53,8 @@ def _room_for_credits(figure: Figure) -> None:
 
 def _area_axes(area: Area, panels: int = 1, legend: float = 2.2) -> tuple[Figure, list[Axes]]:
     """One or more panels of the area's shape, side by side if it is tall, else stacked."""
-    grid = area.grid.grid()
-    ratio = grid.height / grid.width
+    extent = extent_of(area)
+    ratio = extent.height / extent.width
     across = panels if ratio > 1 else 1
     down = panels // across
     width = 8.0 / across
@@ -107,12 +111,17 @@ def stretch(image_3YX: Array) -> NDArray[np.uint8]:
     return result
 
 
-def tile_map(path: Path, area: Area, tiles: Sequence[Tile], labels: BlockMosaic) -> None:
-    """Where the tiles of the first period lie, what part each serves, and why some were dropped."""
-    step = thinning(area)
+def tile_map(path: Path, area: Area, tiles: Sequence[Tile], label_YX: Array) -> None:
+    """Where the tiles of the first period lie, what part each serves, and why some were dropped.
+
+    Parameters
+    ----------
+    label_YX : classes of every `thinning`-th pixel
+    """
+    step, extent = thinning(area), extent_of(area)
     figure, (ax,) = _area_axes(area, legend=3.2)
     ax.imshow(
-        labels.thin(step, [1])[0],
+        label_YX,
         cmap=class_colours(area),
         vmin=0,
         vmax=len(area.classes),
@@ -123,13 +132,9 @@ def tile_map(path: Path, area: Area, tiles: Sequence[Tile], labels: BlockMosaic)
     reasons = sorted({tile.dropped for tile in shown if tile.dropped})
     hatches = dict(zip(reasons, ["xxx", "///", "...", "\\\\\\", "---", "ooo", "+++"], strict=False))
     for tile in shown:
-        _draw_tile(ax, tile, step, hatches.get(tile.dropped, "***"))
-    kept = Counter(tile.split for tile in shown if not tile.dropped)
+        _draw_tile(ax, tile, step, extent, hatches.get(tile.dropped, "***"))
     dropped = Counter(tile.dropped for tile in shown if tile.dropped)
-    handles = [
-        Patch(fill=False, edgecolor=colour, linewidth=2, label=f"{name}: {kept[name]} tiles")
-        for name, colour in SPLIT_COLOURS.items()
-    ] + [
+    handles = _split_handles(shown) + [
         Patch(fill=False, edgecolor="0.4", hatch=hatches.get(why, "***"), label=f"{why}: {count}")
         for why, count in dropped.items()
     ]
@@ -139,15 +144,69 @@ def tile_map(path: Path, area: Area, tiles: Sequence[Tile], labels: BlockMosaic)
     save(figure, path, area)
 
 
-def _draw_tile(ax: Axes, tile: Tile, step: int, hatch: str) -> None:
+def _split_handles(tiles: Sequence[Tile]) -> list[Patch]:
+    kept = Counter(tile.split for tile in tiles if not tile.dropped)
+    return [
+        Patch(fill=False, edgecolor=colour, linewidth=2, label=f"{name}: {kept[name]} tiles")
+        for name, colour in SPLIT_COLOURS.items()
+    ]
+
+
+def _draw_tile(ax: Axes, tile: Tile, step: int, extent: Window, hatch: str) -> None:
     w = tile.window
-    box = (w.col / step, w.row / step), w.width / step, w.height / step
+    corner = (w.col - extent.col) / step, (w.row - extent.row) / step
+    box = corner, w.width / step, w.height / step
     if tile.dropped:
         ax.add_patch(Rectangle(*box, fill=False, edgecolor="0.4", hatch=hatch, linewidth=0.3))
     else:
         colour = SPLIT_COLOURS[tile.split]
         ax.add_patch(Rectangle(*box, facecolor=colour, alpha=0.25, linewidth=0))
         ax.add_patch(Rectangle(*box, fill=False, edgecolor=colour, linewidth=1.2))
+
+
+CHIPS_SHOWN = 8
+
+
+def chip_sheet(path: Path, area: Area, tiles: Sequence[Tile], pieces: Pieces) -> None:
+    """Some chips with their masks, framed by the part they serve; and how many tiles each has."""
+    names = pieces.names[:: -(-len(pieces.names) // CHIPS_SHOWN)]
+    figure, axes = plt.subplots(
+        2, len(names), figsize=(2.1 * len(names) + 2.4, 4.9), layout="constrained", squeeze=False
+    )
+    _room_for_credits(figure)
+    numbers = [area.bands.index(band) for band in shown_bands(area)]
+    for (top, bottom), name in zip(axes.T, names, strict=True):
+        piece = pieces.open(name)
+        top.imshow(stretch(piece.image(piece.extent)[numbers]))
+        bottom.imshow(
+            piece.label(piece.extent),
+            cmap=class_colours(area),
+            vmin=0,
+            vmax=len(area.classes),
+            interpolation="nearest",
+        )
+        parts = {tile.split for tile in tiles if tile.chip == name and tile.split}
+        colour = SPLIT_COLOURS[min(parts)] if len(parts) == 1 else "0.4"
+        top.set_title(f"{name}\n{', '.join(sorted(parts)) or 'no part'}", fontsize=8, color=colour)
+        for ax in (top, bottom):
+            ax.set(xticks=[], yticks=[])
+            plt.setp(list(ax.spines.values()), color=colour, linewidth=2)
+    handles = _split_handles(tiles) + [
+        Patch(facecolor=area.classes[v].colour, edgecolor="0.3", label=area.classes[v].name)
+        for v in sorted(area.classes)
+    ]
+    figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8)
+    figure.suptitle(f"{area.title}: {len(names)} of {len(pieces.names)} chips", fontsize=12)
+    save(figure, path, area)
+
+
+COLOURS = (["B04", "B03", "B02"], ["red", "green", "blue"])
+"""Bands that look as the eye sees; else the first three are shown."""
+
+
+def shown_bands(area: Area) -> list[str]:
+    """Names of the bands shown as red, green and blue."""
+    return next((c for c in COLOURS if set(c) <= set(area.bands)), (area.bands * 3)[:3])
 
 
 def curves(path: Path, area: Area, model: str, history: dict[str, list[float]], best: int) -> None:
@@ -186,4 +245,33 @@ def confusion(path: Path, area: Area, matrix: Array, title: str) -> None:
     ax.set(xlabel="map", ylabel="reference (label map)")
     figure.colorbar(picture, ax=ax, label="share of the reference class", shrink=0.8)
     ax.set_title(title, fontsize=10)
+    save(figure, path, area)
+
+
+def shift_figure(path: Path, area: Area, surface_SE: Array, shift: Shift) -> None:
+    """How well edges of labels and image agree at every shift, the best one marked.
+
+    Parameters
+    ----------
+    surface_SE : correlation, (south, east), from -radius to radius pixels
+    """
+    radius = len(surface_SE) // 2
+    figure, ax = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
+    _room_for_credits(figure)
+    reach = radius + 0.5
+    box = (-reach, reach, reach, -reach)
+    picture = ax.imshow(surface_SE, cmap="Greys", extent=box, interpolation="nearest")
+    ax.axhline(0, color="#1f77b4", linewidth=0.8)
+    ax.axvline(0, color="#1f77b4", linewidth=0.8, label="no shift")
+    if shift.is_clear:
+        colour = "#b2182b" if shift.is_wrong else "#1b6b2f"
+        ax.scatter(
+            shift.east, shift.south, s=170, c="none", edgecolors=colour, linewidths=2, zorder=3
+        ).set_label("edges agree best")
+    ax.set(xlabel="labels lie east of the image by (pixels)")
+    ax.set(ylabel="labels lie south of the image by (pixels)")
+    ax.legend(loc="upper right", fontsize=8)
+    figure.colorbar(picture, ax=ax, label="correlation of edges", shrink=0.8)
+    ax.set_title(fill(shift.sentence(), 62), loc="left", fontsize=10)
+    figure.suptitle(f"{area.title}: do labels and image agree?", fontsize=11)
     save(figure, path, area)

@@ -4,7 +4,7 @@ Axes: N patches, C bands, H rows, W columns, K classes.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,20 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mapmill.errors import ContractError
 from mapmill.losses import class_weights, loss_by_name
 from mapmill.metrics import confusion_matrix, mean_iou, overall_accuracy
-from mapmill.nets.model import Card, build, choose_device, normalise
-from mapmill.nets.unet import UNet
+from mapmill.nets.model import Card, Net, State, build, choose_device, normalise
 
 if TYPE_CHECKING:
     from mapmill.sections import Train
 
 Array = NDArray[Any]
 Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
-State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -122,11 +120,32 @@ def rate_at(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
+def whole_strides(net: Net, image_NCHW: Tensor) -> Tensor:
+    """Logits (N, K, H, W) of an image of any size.
+
+    Rows and columns of 0, as invalid pixels have, are added at the bottom and right up to a
+    multiple of the net's stride, and their logits are cut off: they count in no loss and no score.
+    """
+    height, width = image_NCHW.shape[2:]
+    padded_NCHW = nn.functional.pad(image_NCHW, (0, -width % net.stride, 0, -height % net.stride))
+    logits_NKHW: Tensor = net(padded_NCHW)[:, :, :height, :width]
+    return logits_NKHW
+
+
 class Fit:
     """One run of training.
 
     Iterating gives the history, one `Look` at a time; `best` then holds the weights with the
     highest mean IoU on the validation part (the last weights where there is none).
+
+    Parameters
+    ----------
+    card : what is trained
+    chosen : settings of the run
+    seed : of the fresh weights and of the order and augmentation of the patches
+    train, val : patches of the two parts
+    pixels : training pixels of each class
+    prepare : sets weights of the fresh net that come from elsewhere, before the first step
     """
 
     def __init__(
@@ -137,13 +156,17 @@ class Fit:
         train: Patches,
         val: Patches,
         pixels: list[int],
+        prepare: Callable[[Net], None] | None = None,
     ) -> None:
         torch.manual_seed(seed)
         torch.set_num_threads(chosen.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
         self.chosen, self.seed, self.train, self.val = chosen, seed, train, val
         self.device = choose_device(chosen.device)
-        self.net: UNet = build(card).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = build(card)
+        if prepare:
+            prepare(net)
+        self.net: Net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss_by_name(chosen.loss)
         self.weight_K = class_weights(pixels, chosen.class_weights).to(self.device)
         self.optimiser = torch.optim.AdamW(
@@ -182,7 +205,7 @@ class Fit:
     def _loss(self, image_NCHW: Tensor, label_NHW: Tensor) -> tuple[Tensor, Tensor]:
         half = self.chosen.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits_NKHW = self.net(image_NCHW)
+            logits_NKHW = whole_strides(self.net, image_NCHW)
         return self.loss(logits_NKHW, label_NHW, self.weight_K), logits_NKHW
 
     def _tensors(self, image_NCHW: Array, label_NHW: Array) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from mapmill.errors import ContractError
 from mapmill.grid import Window
-from mapmill.nets.model import Card, normalise, reach
-from mapmill.nets.unet import UNet
+from mapmill.nets.model import Card, Net, normalise, reach
 
 Array = NDArray[Any]
 SMALL = 20_480
@@ -29,16 +28,18 @@ Reader = Callable[[Window], tuple[Array, NDArray[np.bool_]]]
 class Predictor:
     """A net on a device, with what it needs of its surroundings."""
 
-    net: UNet
+    net: Net
     card: Card
     device: torch.device
     halo: int
     """The net's reach in pixels."""
 
     @classmethod
-    def of(cls, net: UNet, card: Card, device: torch.device) -> "Predictor":
+    def of(cls, net: Net, card: Card, device: torch.device) -> "Predictor":
         """Measure the reach and move the net to its device."""
-        halo = reach(net, len(card.bands), net.stride)
+        halo = card.reach
+        if halo is None:
+            halo = reach(net, len(card.bands), net.stride)
         return cls(net.to(device, memory_format=torch.channels_last), card, device, halo)  # type: ignore[call-overload]
 
     @torch.inference_mode()

@@ -4,9 +4,9 @@ import hashlib
 from pathlib import Path
 
 from mapmill import __version__
-from mapmill.areafile import digest
 from mapmill.chain import VERSION
 from mapmill.config import Area
+from mapmill.settings import digest
 
 
 def tags(area: Area, stage: str, name: str | None = None, **inputs: str) -> dict[str, str]:

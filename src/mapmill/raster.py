@@ -4,6 +4,7 @@ Arrays are (band, y, x) or (y, x), rows from the north. Whatever is read comes b
 area's grid, pixel for pixel, or an error is raised.
 """
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from mapmill.atomic import aside, whole_file
 from mapmill.errors import ContractError
-from mapmill.grid import Grid, Window
+from mapmill.grid import Affine6, Block, Grid, Window
 
 Array = NDArray[Any]
 TILE = 512
@@ -60,14 +61,26 @@ class RasterInfo:
 
 
 @contextmanager
+def _quietly() -> Iterator[None]:
+    """Without a warning where an image does not say where it lies."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def _read_last_block(source: Any) -> None:
+    """Prove that a file is whole."""
+    *_, (_, last) = source.block_windows(source.count)
+    source.read(source.count, window=last)
+
+
+@contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     # Errors while reading are the file's fault as much as errors while opening it.
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            # by its own name, since a raster may have files beside it
-            with rasterio.open(path.resolve() if path.is_symlink() else path) as source:
-                yield source
+        # by its own name, since a raster may have files beside it
+        with _quietly(), rasterio.open(path.resolve() if path.is_symlink() else path) as source:
+            yield source
     except RasterioError as error:
         missing = not path.exists()
         found = "no such file" if missing else f"no readable raster ({error})"
@@ -90,8 +103,7 @@ def inspect(path: Path) -> RasterInfo:
             raise ContractError(
                 path, f"transform {tuple(t)[:6]}", "square pixels, north up", "warp it first"
             )
-        *_, (_, last) = source.block_windows(source.count)
-        source.read(source.count, window=last)
+        _read_last_block(source)
         code = source.crs.to_epsg()
         return RasterInfo(
             crs=f"EPSG:{code}" if code else source.crs.to_wkt(),
@@ -235,23 +247,120 @@ def write_raster(
     tags: Mapping[str, str],
 ) -> None:
     """Write a window of the grid as a tiled GeoTIFF, whole or not at all."""
-    if array_BYX.shape != (len(bands), window.height, window.width):
-        raise ValueError(f"array {array_BYX.shape} does not fit {len(bands)} bands of {window}")
-    profile = _profile(grid, window, len(bands), str(array_BYX.dtype), nodata)
+    if array_BYX.shape[1:] != (window.height, window.width):
+        raise ValueError(f"array {array_BYX.shape} does not fit {window}")
+    place = Georeference(grid.crs, grid.transform(window))
+    write_image(path, array_BYX, place, bands=bands, nodata=nodata, tags=tags)
+
+
+@contextmanager
+def raster_by_window(
+    path: Path,
+    grid: Grid,
+    dtype: str,
+    *,
+    bands: Sequence[str],
+    nodata: float,
+    tags: Mapping[str, str],
+) -> Iterator[Callable[[Window, Array], None]]:
+    """Write a GeoTIFF of a whole grid window by window; it appears when all is written.
+
+    Yields a function that writes a (band, y, x) array at a window. Memory does not grow with
+    the grid. Windows along tiles of TILE pixels compress each tile once; tiles that hold
+    nothing but nodata 0 take no room.
+    """
+    profile = _profile(grid.crs, grid.transform(), grid.window, len(bands), dtype, nodata)
+    # by itself GDAL would keep tiles in a share of all the memory there is
+    cache = {"GDAL_CACHEMAX": 128 * 2**20}
     with whole_file(path) as part:
-        with rasterio.open(part, "w", **profile) as target:
+        with (
+            rasterio.Env(**cache),
+            rasterio.open(part, "w", **profile, sparse_ok=True) as target,
+        ):
+            for number, name in enumerate(bands, 1):
+                target.set_band_description(number, name)
+            target.update_tags(**tags)
+
+            def write(window: Window, array_BYX: Array) -> None:
+                rows, cols = window.slices(grid.window)
+                target.write(array_BYX, window=RasterioWindow.from_slices(rows, cols))
+
+            yield write
+        inspect(part)
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where an image lies; both are None for one that does not say so."""
+
+    crs: str | None
+    """Authority code or WKT."""
+    transform: Affine6 | None
+    """Affine coefficients a, b, c, d, e, f, of any kind."""
+
+
+NOWHERE = Georeference(None, None)
+
+
+def write_image(
+    path: Path,
+    array_BYX: Array,
+    place: Georeference,
+    *,
+    bands: Sequence[str],
+    nodata: float,
+    tags: Mapping[str, str],
+) -> None:
+    """Write an image as a tiled GeoTIFF, whole or not at all, with its georeference if any."""
+    if len(array_BYX) != len(bands):
+        raise ValueError(f"array {array_BYX.shape} does not fit {len(bands)} bands")
+    window = Window(0, 0, *array_BYX.shape[1:])
+    profile = _profile(place.crs, place.transform, window, len(bands), str(array_BYX.dtype), nodata)
+    with whole_file(path) as part:
+        with _quietly(), rasterio.open(part, "w", **profile) as target:
             target.write(array_BYX)
             for number, name in enumerate(bands, 1):
                 target.set_band_description(number, name)
             target.update_tags(**tags)
-        inspect(part)
+        with _opened(part) as source:
+            _read_last_block(source)
 
 
-def _profile(grid: Grid, window: Window, count: int, dtype: str, nodata: float) -> dict[str, Any]:
+def read_image(path: Path) -> tuple[Array, Georeference, float | None]:
+    """A whole image (band, y, x) as it is, where it lies, and its declared nodata.
+
+    Raises
+    ------
+    ContractError
+        if it is missing, unreadable or truncated.
+    """
+    with _opened(path) as source:
+        crs = source.crs
+        code = crs.to_epsg() if crs else None
+        name = f"EPSG:{code}" if code else crs.to_wkt() if crs else None
+        transform = None if source.transform.is_identity else tuple(source.transform)[:6]
+        place = Georeference(name, transform)
+        return np.asarray(source.read()), place, source.nodata
+
+
+def read_bands(path: Path) -> tuple[Array, list[str]]:
+    """A whole image (band, y, x) and the names of its bands."""
+    with _opened(path) as source:
+        return np.asarray(source.read()), [name or "" for name in source.descriptions]
+
+
+def _profile(
+    crs: str | None,
+    transform: Affine6 | None,
+    window: Window,
+    count: int,
+    dtype: str,
+    nodata: float,
+) -> dict[str, Any]:
+    place = {"crs": crs, "transform": Affine(*transform)} if transform else {"crs": crs}
     return {
+        **place,
         "driver": "GTiff",
-        "crs": grid.crs,
-        "transform": Affine(*grid.transform(window)),
         "width": window.width,
         "height": window.height,
         "count": count,
@@ -273,6 +382,10 @@ class BlockMosaic:
     """The blocks of one stage, read as if they were one raster."""
 
     grid: Grid
+    blocks: tuple[Block, ...]
+    """The blocks that there are; elsewhere everything is nodata."""
+    extent: Window
+    """The part of the grid that they are in."""
     path_of: Callable[[str], Path]
     """Block name -> path of its file."""
     nodata: float
@@ -292,39 +405,53 @@ class BlockMosaic:
         result: Array | None = None
         for block in self.grid.blocks_touching(window):
             part = window.intersect(block.window)
-            if part is None:
+            if part is None or block not in self._there:
                 continue
-            path = self.path_of(block.name)
-            with _opened(path) as source:
-                self._check(path, source, block.window)
+            with self._block(block) as source:
                 rows, cols = part.slices(block.window)
                 values = source.read(bands, window=RasterioWindow.from_slices(rows, cols))
             if result is None:
                 shape = (values.shape[0], window.height, window.width)
                 result = np.full(shape, self.nodata, values.dtype)
             result[(slice(None), *part.slices(window))] = values
-        if result is None:
-            raise ValueError(f"{window} lies outside the grid")
-        return result
+        return self._empty(window, bands) if result is None else result
+
+    @functools.cached_property
+    def _there(self) -> frozenset[Block]:
+        return frozenset(self.blocks)
+
+    def _empty(self, window: Window, bands: Sequence[int] | None) -> Array:
+        """What is read where no block is."""
+        with self._block(self.blocks[0]) as source:
+            count, dtype = len(bands or source.indexes), source.dtypes[0]
+        return np.full((count, window.height, window.width), self.nodata, dtype)
 
     def bands(self) -> list[str]:
         """Band names, of the first block."""
-        with _opened(self.path_of(self.grid.blocks()[0].name)) as source:
+        with self._block(self.blocks[0]) as source:
             return [name or "" for name in source.descriptions]
 
     def thin(self, step: int, bands: Sequence[int]) -> Array:
-        """Every `step`-th pixel of the whole grid, for pictures; one block in memory at a time."""
-        rows, cols = -(-self.grid.height // step), -(-self.grid.width // step)
-        result: Array | None = None
-        for block in self.grid.blocks():
-            row, col = -(-block.window.row // step), -(-block.window.col // step)
+        """Every `step`-th pixel of the extent, for pictures; one block in memory at a time."""
+        rows, cols = -(-self.extent.height // step), -(-self.extent.width // step)
+        first = self._empty(Window(0, 0, 1, 1), bands)
+        result = np.full((len(bands), rows, cols), self.nodata, first.dtype)
+        for block in self.blocks:
+            top, left = block.window.row - self.extent.row, block.window.col - self.extent.col
+            row, col = -(-top // step), -(-left // step)
             values = self.read(block.window, bands)[
-                :, row * step - block.window.row :: step, col * step - block.window.col :: step
+                :, row * step - top :: step, col * step - left :: step
             ]
-            if result is None:
-                result = np.zeros((len(bands), rows, cols), values.dtype)
             result[:, row : row + values.shape[1], col : col + values.shape[2]] = values
-        return np.zeros((len(bands), rows, cols)) if result is None else result
+        return result
+
+    @contextmanager
+    def _block(self, block: Block) -> Iterator[Any]:
+        """One block's file, opened and found to be its part of the grid."""
+        path = self.path_of(block.name)
+        with _opened(path) as source:
+            self._check(path, source, block.window)
+            yield source
 
     def _check(self, path: Path, source: Any, window: Window) -> None:
         expected = (self.grid.transform(window), window.width, window.height)
@@ -347,7 +474,7 @@ def write_cog(
     colours: Mapping[int, str] | None = None,
     description: str,
 ) -> None:
-    """Write one uint8 band of all blocks as one Cloud Optimized GeoTIFF, nodata 0.
+    """Write one uint8 band of all blocks as one Cloud Optimized GeoTIFF of their extent, nodata 0.
 
     Memory does not grow with the area: blocks are copied one by one into a tiled file aside,
     which GDAL's COG driver then turns into the product.
@@ -361,9 +488,10 @@ def write_cog(
     plain = aside(path.with_suffix(".plain.tif"))
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with rasterio.open(plain, "w", **_profile(grid, grid.window, 1, "uint8", 0)) as target:
-            for block in grid.blocks():
-                rows, cols = block.window.slices(grid.window)
+        profile = _profile(grid.crs, grid.transform(blocks.extent), blocks.extent, 1, "uint8", 0)
+        with rasterio.open(plain, "w", **profile, sparse_ok=True) as target:
+            for block in blocks.blocks:
+                rows, cols = block.window.slices(blocks.extent)
                 values = blocks.read(block.window, [band])
                 target.write(values, window=RasterioWindow.from_slices(rows, cols))
             target.set_band_description(1, description)
@@ -393,9 +521,17 @@ def _rgba(colour: str) -> tuple[int, int, int, int]:
     return red, green, blue, 255
 
 
-def footprint_wgs84(grid: Grid) -> dict[str, Any]:
-    """The grid's outline as a GeoJSON polygon in degrees."""
-    left, bottom, right, top = grid.bounds()
+def area_bounds_wgs84(grid: Grid, window: Window) -> tuple[float, float, float, float]:
+    """west, south, east, north of a window, in degrees."""
+    bounds: tuple[float, float, float, float] = transform_bounds(
+        grid.crs, "EPSG:4326", *grid.bounds(window)
+    )
+    return bounds
+
+
+def footprint_wgs84(grid: Grid, window: Window) -> dict[str, Any]:
+    """The outline of a window as a GeoJSON polygon in degrees."""
+    left, bottom, right, top = grid.bounds(window)
     ring = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
     polygon = {"type": "Polygon", "coordinates": [ring]}
     outline: dict[str, Any] = transform_geom(grid.crs, "EPSG:4326", polygon, precision=7)

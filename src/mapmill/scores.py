@@ -3,6 +3,7 @@
 Pure functions: no files.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,6 @@ from mapmill.config import Area
 from mapmill.metrics import Matrix
 
 FOREST = "random forest per pixel"
-DEFINITIONS = {
-    "overall accuracy": "share of labelled pixels mapped as their label",
-    "mean IoU": "mean of the IoU of the classes that occur in the labels of the part (macro)",
-    "mean F1": "mean of the F1 (= Dice) of the same classes (macro)",
-    "interval": "95 %, bootstrap over spatial blocks of the part",
-    "part": "pixels of all its tiles, dropped ones too, each counted once; buffers left out",
-}
 SCORES = {
     "overall accuracy": metrics.overall_accuracy,
     "mean IoU": metrics.mean_iou,
@@ -26,21 +20,45 @@ SCORES = {
 }
 
 
-def score_part(area: Area, counted: dict[str, Matrix]) -> dict[str, Any]:
-    """Scores of one part of the area.
+@dataclass(frozen=True)
+class Counted:
+    """Confusion matrices of one part of the area."""
 
-    Parameters
-    ----------
-    counted : confusion matrices (spatial block, K, K) of `map`, of each model, of the forest
-    """
-    draws, seed = area.assess.draws, area.assess.seed
+    cells: list[str]
+    """Names of the spatial blocks, or of the chips."""
+    matrices: dict[str, Matrix]
+    """(cell, K, K) of `map`, of each model, of the forest."""
+
+
+def definitions(area: Area) -> dict[str, str]:
+    """What each score means."""
+    cells = "chips" if area.chips else "spatial blocks"
+    mean = "of the classes that occur in the labels of the part (macro)"
+    return {
+        "overall accuracy": "share of labelled pixels mapped as their label",
+        "mean IoU": f"mean of the IoU {mean}",
+        "mean F1": "mean of the F1 (= Dice) of the same classes (macro)",
+        "pooled": "all pixels of the part counted in one confusion matrix",
+        "interval": f"95 %, bootstrap over {cells} of the part",
+        "part": "pixels of all its tiles, dropped ones too, each counted once; buffers left out",
+    }
+
+
+def score_part(area: Area, part: Counted) -> dict[str, Any]:
+    """Scores of one part of the area: pooled, and of chips one by one too."""
+    draws, seed, counted = area.assess.draws, area.assess.seed, part.matrices
     result: dict[str, Any] = {
         "pixels": int(counted["map"].sum()),
-        "spatial_blocks": len(counted["map"]),
-        "spatial_block_px": area.assess.block,
         "classes": by_class(area, counted["map"].sum(axis=0)),
         "models": {},
     }
+    if area.chips:
+        result["chips"] = _by_chip(part)
+        values = {t: [v[t] for v in result["chips"].values() if v[t] is not None] for t in SCORES}
+        result["over_chips"] = {t: _mean_and_spread(v) for t, v in values.items()}
+    else:
+        result["spatial_blocks"] = len(part.cells)
+        result["spatial_block_px"] = area.assess.block
     for name, matrices in counted.items():
         values = {}
         for title, score in SCORES.items():
@@ -51,9 +69,8 @@ def score_part(area: Area, counted: dict[str, Matrix]) -> dict[str, Any]:
     if members:
         pooled = [counted[name].sum(axis=0) for name in members]
         result["over_seeds"] = {
-            title: _rounded([float(np.mean(v)), float(np.std(v, ddof=1))])
+            title: _mean_and_spread([score(matrix) for matrix in pooled])
             for title, score in SCORES.items()
-            for v in [[score(matrix) for matrix in pooled]]
         }
     if FOREST in counted:
         result["map_minus_forest"] = {
@@ -63,6 +80,23 @@ def score_part(area: Area, counted: dict[str, Matrix]) -> dict[str, Any]:
             for title, score in SCORES.items()
         }
     return result
+
+
+def _by_chip(part: Counted) -> dict[str, dict[str, Any]]:
+    """Pixels and scores of the map in each chip; None where undefined."""
+    return {
+        name: {
+            "pixels": int(matrix.sum()),
+            **{title: _rounded([score(matrix)])[0] for title, score in SCORES.items()},
+        }
+        for name, matrix in zip(part.cells, part.matrices["map"], strict=True)
+    }
+
+
+def _mean_and_spread(values: list[float]) -> list[float | None]:
+    """Mean and standard deviation; the latter is None for a single value."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return _rounded([float(np.mean(values)) if values else float("nan"), spread])
 
 
 def _rounded(values: Any) -> list[float | None]:
@@ -92,16 +126,19 @@ def summary(content: dict[str, Any]) -> str:
     """The scores as text for people."""
     lines = [f"Scores of the map `{content['map']}` against the labels", ""]
     for split, part in content["parts"].items():
-        blocks = f"{part['spatial_blocks']} blocks of {part['spatial_block_px']} px"
-        lines += [f"{split} part: {part['pixels']:,} labelled pixels in {blocks}"]
+        if "chips" in part:
+            cells = f"{len(part['chips'])} chips, pooled"
+        else:
+            cells = f"{part['spatial_blocks']} blocks of {part['spatial_block_px']} px"
+        lines += [f"{split} part: {part['pixels']:,} labelled pixels in {cells}"]
         for name, values in part["models"].items():
-            cells = [f"{t} {_interval(v)}" for t, v in values.items()]
-            lines.append(f"  {name:24s} {'   '.join(cells)}")
-        for title, (mean, spread) in part.get("over_seeds", {}).items():
-            if mean is not None:
-                lines.append(
-                    f"  over seeds: {title} {mean:.3f}, standard deviation {spread or 0:.3f}"
-                )
+            shown = [f"{t} {_interval(v)}" for t, v in values.items()]
+            lines.append(f"  {name:24s} {'   '.join(shown)}")
+        for what in ("seeds", "chips"):
+            for title, (mean, spread) in part.get(f"over_{what}", {}).items():
+                if mean is not None:
+                    by = "" if spread is None else f", standard deviation {spread:.3f}"
+                    lines.append(f"  over {what}: {title} {mean:.3f}{by}")
         for title, (low, high) in part.get("map_minus_forest", {}).items():
             if low is not None:
                 lines.append(f"  map minus forest: {title} from {low:+.3f} to {high:+.3f} (95 %)")

@@ -1,4 +1,6 @@
-"""Parts of an area for training, validation and test, as rectangles of the grid."""
+"""Parts of an area for training, validation and test, as rectangles of the grid; of chips too."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +9,14 @@ from mapmill.errors import ConfigError
 from mapmill.grid import Window
 from mapmill.sections import SPLITS, Split
 
-Region = tuple[Window, str]
+
+class Region(NamedTuple):
+    """A rectangle and what it serves."""
+
+    window: Window
+    part: str
+    """train, val or test."""
+    fold: int | None = None
 
 
 def regions(split: Split, whole: Window, tiles: list[Window], step: int) -> list[Region]:
@@ -19,14 +28,57 @@ def regions(split: Split, whole: Window, tiles: list[Window], step: int) -> list
     """
     if split.method == "strips":
         return _strips(split, whole, step)
-    if split.method == "random":
-        return list(zip(tiles, _deal(split, len(tiles)), strict=True))
-    cells = [
-        Window(row, col, min(split.block, whole.height - row), min(split.block, whole.width - col))
-        for row in range(0, whole.height, split.block)
-        for col in range(0, whole.width, split.block)
-    ]
-    return list(zip(cells, _deal(split, len(cells)), strict=True))
+    cells = tiles if split.method == "random" else _cells(whole, split.block)
+    dealt = deal(split, len(cells))
+    return [Region(window, *given) for window, given in zip(cells, dealt, strict=True)]
+
+
+def _cells(whole: Window, side: int) -> list[Window]:
+    """Squares of a lattice counted from the grid's origin, cut to the area."""
+    rows = range(whole.row // side * side, whole.row_end, side)
+    cols = range(whole.col // side * side, whole.col_end, side)
+    squares = (Window(row, col, side, side).intersect(whole) for row in rows for col in cols)
+    return [square for square in squares if square]
+
+
+def chip_parts(
+    split: Split, chips: list[str], columns: dict[str, dict[str, str]]
+) -> dict[str, tuple[str, int | None]]:
+    """Part and fold of each chip.
+
+    Parameters
+    ----------
+    columns : values by chip of the columns that the split names
+    """
+    if split.column:
+        values = columns[split.column]
+        if set(values.values()) <= set(SPLITS):
+            return {chip: (values[chip], None) for chip in chips}
+        groups = sorted(set(values.values()))
+        _enough(split, len(groups), f"values of {split.column}")
+        given = dict(zip(groups, deal(split, len(groups)), strict=True))
+        return {chip: given[values[chip]] for chip in chips}
+    if split.strata:
+        values = columns[split.strata]
+        dealt: dict[str, tuple[str, int | None]] = {}
+        for stratum in sorted(set(values.values())):
+            members = [chip for chip in chips if values[chip] == stratum]
+            dealt.update(zip(members, deal(split, len(members)), strict=True))
+        return dealt
+    _enough(split, len(chips), "chips")
+    return dict(zip(chips, deal(split, len(chips)), strict=True))
+
+
+def _enough(split: Split, count: int, what: str) -> None:
+    parts = sum(share > 0 for share in (split.train, split.val, split.test))
+    needed = split.folds or parts
+    if count < needed:
+        raise ConfigError(
+            "select.split",
+            f"{count} {what}",
+            f"at least {needed}, one for each {'fold' if split.folds else 'part'}",
+            "use method: random, which deals out tiles, or fewer parts",
+        )
 
 
 def _strips(split: Split, whole: Window, step: int) -> list[Region]:
@@ -45,11 +97,12 @@ def _strips(split: Split, whole: Window, step: int) -> list[Region]:
                 "raise it, or lower select.stride",
             )
     cuts = [0, *(min(cut, length) for cut in inner), length]
+    top, left = whole.row, whole.col
     return [
-        (
-            Window(start, 0, end - start, whole.width)
+        Region(
+            Window(top + start, left, end - start, whole.width)
             if down
-            else Window(0, start, whole.height, end - start),
+            else Window(top, left + start, whole.height, end - start),
             name,
         )
         for name, start, end in zip(SPLITS, cuts, cuts[1:], strict=False)
@@ -57,8 +110,24 @@ def _strips(split: Split, whole: Window, step: int) -> list[Region]:
     ]
 
 
-def _deal(split: Split, count: int) -> list[str]:
-    """Parts in the asked proportions, shuffled; each part that is asked for gets one at least."""
+def deal(split: Split, count: int) -> list[tuple[str, int | None]]:
+    """Part and fold of each of `count` things, shuffled by the split's seed.
+
+    Parts in the asked proportions, each that is asked for gets one at least; or equal folds.
+    """
+    if split.folds:
+        folds = np.arange(count) % split.folds
+        order = np.random.default_rng(split.seed).permutation(count)
+        return [(_part_of_fold(split, int(fold)), int(fold)) for fold in folds[np.argsort(order)]]
+    return [(part, None) for part in _shares(split, count)]
+
+
+def _part_of_fold(split: Split, fold: int) -> str:
+    after = (fold - split.fold) % (split.folds or 1)
+    return {0: "test", 1: "val"}.get(after, "train")
+
+
+def _shares(split: Split, count: int) -> list[str]:
     shares = np.array([split.train, split.val, split.test])
     numbers = np.floor(shares * count).astype(int)
     numbers[(numbers == 0) & (shares > 0)] = 1
@@ -85,28 +154,30 @@ class PartFinder:
     """
 
     def __init__(self, regions: list[Region], buffer: int) -> None:
-        windows = [window for window, _ in regions]
-        self._first = np.array([(w.row, w.col) for w in windows])
-        self._end = np.array([(w.row_end, w.col_end) for w in windows])
-        self._part = np.array([SPLITS.index(name) for _, name in regions])
+        self._first = np.array([(r.window.row, r.window.col) for r in regions])
+        self._end = np.array([(r.window.row_end, r.window.col_end) for r in regions])
+        self._part = np.array([SPLITS.index(r.part) for r in regions])
+        self._fold = np.array([-1 if r.fold is None else r.fold for r in regions])
         self._buffer = buffer
 
-    def part_of(self, tile: Window) -> tuple[str, str]:
-        """(part, reason to drop) of a tile.
+    def part_of(self, tile: Window) -> tuple[str, int | None, str]:
+        """(part, fold, reason to drop) of a tile.
 
-        A tile across two parts belongs to none. A training tile nearer than the buffer to a
-        validation or test region is dropped, and a validation tile so near to a test region.
+        A tile across two parts or folds belongs to none. A training tile nearer than the
+        buffer to a validation or test region is dropped, and a validation tile so near to a
+        test region.
         """
-        parts = self._touched(tile)
-        if len(parts) != 1:
-            return "", "across two parts"
-        near = self._touched(tile.grow(self._buffer))
-        if near.max() > parts[0]:
-            return SPLITS[parts[0]], f"within {self._buffer} px of another part"
-        return SPLITS[parts[0]], ""
+        inside = self._touched(tile)
+        parts, folds = np.unique(self._part[inside]), np.unique(self._fold[inside])
+        if len(parts) != 1 or len(folds) != 1:
+            return "", None, "across two folds" if len(parts) == 1 else "across two parts"
+        part, fold = SPLITS[parts[0]], int(folds[0])
+        near = self._part[self._touched(tile.grow(self._buffer))]
+        why = f"within {self._buffer} px of another part" if near.max() > parts[0] else ""
+        return part, None if fold < 0 else fold, why
 
-    def _touched(self, tile: Window) -> NDArray[np.int64]:
-        """Numbers of the parts that a window touches, each once."""
+    def _touched(self, tile: Window) -> NDArray[np.bool_]:
+        """Which regions a window touches."""
         starts_before = (self._first < (tile.row_end, tile.col_end)).all(axis=1)
         ends_after = (self._end > (tile.row, tile.col)).all(axis=1)
-        return np.unique(self._part[starts_before & ends_after])
+        return np.asarray(starts_before & ends_after)

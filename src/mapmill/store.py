@@ -80,12 +80,14 @@ def _create(
 
 
 def _create_index(group: zarr.Group, tiles: Sequence[Tile], attributes: dict[str, Any]) -> None:
-    """Where each patch comes from: row, col, and numbers of its split and period."""
+    """Where each patch comes from: row, col, and numbers of its split, piece and fold."""
+    number = {name: index for index, name in enumerate(attributes["pieces"])}
     columns: dict[str, list[int]] = {
         "row": [tile.window.row for tile in tiles],
         "col": [tile.window.col for tile in tiles],
         "split": [attributes["splits"].index(tile.split) for tile in tiles],
-        "period": [attributes["periods"].index(tile.period) for tile in tiles],
+        "piece": [number[tile.piece] for tile in tiles],
+        "fold": [-1 if tile.fold is None else tile.fold for tile in tiles],
     }
     for name, values in columns.items():
         array = group.create_array(

@@ -9,14 +9,18 @@ from mapmill.atomic import whole_file
 from mapmill.errors import ContractError
 from mapmill.grid import Window
 
-FIELDS = ["tile", "period", "row", "col", "size", "valid", "labelled", "split", "dropped"]
+FIELDS = ["tile", "period", "chip", "row", "col", "size", "valid", "labelled"]
+FIELDS += ["split", "fold", "dropped"]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One candidate tile in one period."""
+    """One candidate tile of the grid in one period, or of one chip."""
 
     period: str
+    """'' for a chip."""
+    chip: str
+    """'' for a grid."""
     window: Window
     valid: float
     """Share of pixels with data in every band."""
@@ -24,6 +28,8 @@ class Tile:
     """Share of pixels with a class."""
     split: str
     """train, val or test: the part of the area it lies in; '' where it lies in none."""
+    fold: int | None
+    """Number of its fold, where there are folds."""
     dropped: str
     """Why it is not packed; '' if it is."""
     counts: tuple[int, ...]
@@ -31,8 +37,13 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """Row and column of its north-western pixel."""
-        return f"y{self.window.row}x{self.window.col}"
+        """Row and column of its north-western pixel, after the chip's name."""
+        return f"{self.chip}{'-' * bool(self.chip)}y{self.window.row}x{self.window.col}"
+
+    @property
+    def piece(self) -> str:
+        """What it is cut from: the period, or the chip."""
+        return self.chip or self.period
 
 
 def write_tiles(path: Path, tiles: Sequence[Tile], classes: int) -> None:
@@ -43,8 +54,10 @@ def write_tiles(path: Path, tiles: Sequence[Tile], classes: int) -> None:
         rows.writerow(FIELDS + counts)
         for t in tiles:
             w = t.window
-            row = [t.name, t.period, w.row, w.col, w.height, f"{t.valid:.6f}", f"{t.labelled:.6f}"]
-            rows.writerow([*row, t.split, t.dropped, *t.counts])
+            shares = f"{t.valid:.6f}", f"{t.labelled:.6f}"
+            fold = "" if t.fold is None else t.fold
+            row = [t.name, t.period, t.chip, w.row, w.col, w.height, *shares]
+            rows.writerow([*row, t.split, fold, t.dropped, *t.counts])
 
 
 def read_tiles(path: Path) -> list[Tile]:
@@ -66,7 +79,8 @@ def read_tiles(path: Path) -> list[Tile]:
 
 
 def _tile(row: list[str]) -> Tile:
-    _, period, top, left, size, valid, labelled, split, dropped, *counts = row
+    _, period, chip, top, left, size, valid, labelled, split, fold, dropped, *counts = row
     window = Window(int(top), int(left), int(size), int(size))
-    shares = float(valid), float(labelled)
-    return Tile(period, window, *shares, split, dropped, tuple(int(count) for count in counts))
+    place = split, int(fold) if fold else None, dropped
+    pixels = tuple(int(count) for count in counts)
+    return Tile(period, chip, window, float(valid), float(labelled), *place, pixels)

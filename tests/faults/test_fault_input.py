@@ -81,7 +81,9 @@ def test_polygons_that_are_none(small_area, capsys):
 
 def tiles_after_refusal(capsys, area):
     """What `select` says when it keeps no tile, and the reasons in its table."""
-    line = refused(capsys, "select", area, f"{OUT}/tiles.csv", f"{OUT}/tiles.png")
+    line = refused(
+        capsys, "select", area, f"{OUT}/tiles.csv", f"{OUT}/tiles.png", f"{OUT}/shift.png"
+    )
     with Path(f"{OUT}/tiles.csv").open(newline="") as file:
         reasons = {row["dropped"] for row in csv.DictReader(file)} - {"across two parts"}
     return line, reasons
@@ -90,22 +92,16 @@ def tiles_after_refusal(capsys, area):
 def test_labels_of_another_place(small_area, capsys):
     """Labels of another place would go unnoticed until a model has learnt nothing."""
     write_tif(Path("data/labels.tif"), np.ones((160, 192), np.uint8), left=700_000.0)
-    compose(small_area)
-    assert not downsample(small_area).any()
-    line, reasons = tiles_after_refusal(capsys, small_area)
-    assert "no training tile" in line
-    assert reasons == {"no labels"}
+    line = refused_cleanly(capsys, "download", small_area, "labels.tif", f"{OUT}/labels.tif")
+    assert "data/labels.tif" in line and "an overlap with the area" in line
 
 
 def test_scene_of_another_place(small_area, capsys):
     """A scene without a pixel in the area would be learnt from as darkness."""
     for band in ("B02", "B03", "B04"):
         write_tif(Path(f"data/S1_{band}.tif"), np.ones((9, 9), np.uint16), left=700_000.0)
-    assert not compose(small_area).any()
-    downsample(small_area)
-    line, reasons = tiles_after_refusal(capsys, small_area)
-    assert "no training tile" in line
-    assert reasons == {"no imagery"}
+    line = refused_cleanly(capsys, "search", small_area, PERIOD, f"{OUT}/search.json")
+    assert "none of 1 scenes over the area" in line
 
 
 def test_training_part_too_narrow_for_a_tile(small_area, capsys):
@@ -114,7 +110,9 @@ def test_training_part_too_narrow_for_a_tile(small_area, capsys):
     area = area_with("narrow", select={"split": narrow})
     compose(area)
     downsample(area)
-    line = refused(capsys, "select", area, f"{OUT}/tiles.csv", f"{OUT}/tiles.png")
+    line = refused(
+        capsys, "select", area, f"{OUT}/tiles.csv", f"{OUT}/tiles.png", f"{OUT}/shift.png"
+    )
     assert "select.split.train" in line and "less than a tile's step of 32 px" in line
 
 
@@ -177,7 +175,7 @@ def test_search_result_that_names_other_folders(small_area, capsys, name):
         ["compose", PERIOD, "r009c000", f"{OUT}/b.tif"],
         ["download", f"{PERIOD}/S1/B02.tif", f"{OUT}/B02.tif"],
         ["downsample", "r000c000", f"{OUT}/b.tif"],
-        ["select", f"{OUT}/tiles.csv", f"{OUT}/tiles.png"],
+        ["select", f"{OUT}/tiles.csv", f"{OUT}/tiles.png", f"{OUT}/shift.png"],
         ["pack", f"{OUT}/patches.zarr/zarr.json"],
         ["train", "unet-1", f"{OUT}/m.safetensors", f"{OUT}/h.csv", f"{OUT}/c.png"],
         ["predict", "landcover", "r000c000", f"{OUT}/b.tif"],
@@ -186,7 +184,11 @@ def test_search_result_that_names_other_folders(small_area, capsys, name):
             "landcover",
             *(f"{OUT}/{name}" for name in ("m.tif", "m.json", "c.tif", "m.png")),
         ],
-        ["assess", "landcover", *(f"{OUT}/{name}" for name in ("m.json", "t", "c", "c.png", "s"))],
+        [
+            "assess",
+            "landcover",
+            *(f"{OUT}/{name}" for name in ("m.json", "t", "cells", "c", "c.png", "s")),
+        ],
     ],
     ids=lambda command: "-".join(command[:3]),
 )

@@ -97,7 +97,8 @@ def downsample(area):
 def select(area):
     """Write the table of tiles."""
     folder = Path(f"results/{area.stem}/select")
-    mapmill("select", area, folder / "tiles.csv", folder / "tiles.png")
+    outputs = [folder / name for name in ("tiles.csv", "tiles.png", "shift.png")]
+    mapmill("select", area, *outputs)
     return folder / "tiles.csv"
 
 

@@ -40,7 +40,14 @@ def assessed(name, seed=0, **sections):
 def assess(area):
     """Score the map; its scores."""
     folder = Path(f"results/{area.stem}/assess/landcover")
-    names = ("metrics.json", "classes.csv", "confusion.csv", "confusion.png", "summary.txt")
+    names = (
+        "metrics.json",
+        "classes.csv",
+        "cells.csv",
+        "confusion.csv",
+        "confusion.png",
+        "summary.txt",
+    )
     mapmill("assess", area, "landcover", *(folder / name for name in names))
     return json.loads((folder / "metrics.json").read_text())
 

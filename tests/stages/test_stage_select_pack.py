@@ -11,7 +11,7 @@ import zarr
 from making import simulated_scene, write_tif
 from stages.stage_steps import area_with, compose, downsample, mapmill, pack, refused, select
 
-from mapmill.stages.pack import PatchReader
+from mapmill.stages import pack as pack_stage
 
 SIZE = 32
 SPLIT = {"method": "strips", "direction": "west-east", "train": 0.5, "val": 1 / 6, "test": 1 / 3}
@@ -110,7 +110,7 @@ def test_no_training_tile_is_one_line(scene, capsys):
     label_YX, image_BYX = scene
     write_scene(label_YX * 0, image_BYX)
     area = prepared("empty")
-    line = refused(capsys, "select", area, "out/tiles.csv", "out/tiles.png")
+    line = refused(capsys, "select", area, "out/tiles.csv", "out/tiles.png", "out/shift.png")
     assert "no training tile" in line
     assert not list(Path("out").glob(".*"))
 
@@ -186,17 +186,17 @@ def test_failed_pack_leaves_the_old_store(scene, monkeypatch):
     def contents():
         return {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file()}
 
-    whole, read_all, calls = contents(), PatchReader.all, []
+    whole, read_all, calls = contents(), pack_stage.patches, []
 
-    def failing(reader, tiles):
+    def failing(pieces, tiles):
         calls.append(tiles)
-        for number, patch in enumerate(read_all(reader, tiles)):
+        for number, patch in enumerate(read_all(pieces, tiles)):
             if len(calls) == 2 and number == 3:
                 raise OSError(28, "No space left on device")
             yield patch
 
     with monkeypatch.context() as patched:
-        patched.setattr(PatchReader, "all", failing)
+        patched.setattr(pack_stage, "patches", failing)
         with pytest.raises(OSError, match="No space"):
             mapmill("pack", area, store / "zarr.json")
     assert len(calls) == 2

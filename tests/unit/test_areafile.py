@@ -7,9 +7,10 @@ import pytest
 import yaml
 from making import SMALL_AREA, write_area
 
-from mapmill import areafile
-from mapmill.areafile import digest, load_area, settings
+from mapmill import settings as settings_module
+from mapmill.areafile import load_area
 from mapmill.errors import ConfigError
+from mapmill.settings import digest, settings
 
 HERE = "config/areas/small.yaml"
 STAGES = {
@@ -84,7 +85,7 @@ MISTAKES = {
     "unknown choice": (
         "method: strips",
         "method: stripes",
-        ["select.split.method", "'stripes'", "'strips', 'blocks' or 'random'"],
+        ["select.split.method", "'stripes'", "'strips', 'blocks', 'random', 'chip' or 'column'"],
     ),
     "bad colour": ("#1b6b2f", "green", ["classes.2.colour", "'green'", "pattern"]),
     "bad name of a run": ("  unet: {}", "  U_Net: {}", ["runs.U_Net", "lower-case"]),
@@ -92,10 +93,14 @@ MISTAKES = {
     "unknown class in codes": (
         "file: data/labels.tif",
         "file: data/labels.tif\n  codes: {7: 9}",
-        ["labels.codes.7", "is 9"],
+        ["labels.codes.7", "9 is no class"],
     ),
     "unknown class to drop": ("  size: 32", "  size: 32\n  drop_only: [9]", ["drop_only", "9"]),
-    "unknown run": ("{run: unet}", "{run: unett}", ["maps.landcover.run", "unett", "has unet"]),
+    "unknown run": (
+        "{run: unet}",
+        "{run: unett}",
+        ["maps.landcover.run", "unett is none of runs: unet"],
+    ),
     "unknown period": (
         "{run: unet}",
         "{run: unet, periods: [2019-04]}",
@@ -109,13 +114,13 @@ MISTAKES = {
     "random split with overlap": (
         "split: {method: strips",
         "stride: 16\n  split: {method: random",
-        ["select", "overlapping", "blocks or strips"],
+        ["select", "overlapping", "split otherwise"],
     ),
     "parts that are not a whole": ("test: 0.2", "test: 0.3", ["select.split", "sum to 1"]),
     "bounds between pixels": ("401920,", "401925,", ["grid", "192.5 pixels", "left and right"]),
     "a band twice": ("B03, B04", "B03, B03", ["compose.bands", "twice"]),
     "both kinds of a period": ("_{band}.tif", '_{band}.tif", stac: "a.json', ["search.periods."]),
-    "no archive": ("source: files", "source: sample", ["download.sample", "missing"]),
+    "no archive": ("source: files", "source: sample", ["download.sample", "nothing"]),
     "period without dates": ("2018-04:", "spring:", ["search.periods.spring", "start and end"]),
     "a day that is not": ("2018-04:", "'2018-04-31':", ["2018-04-31"]),
     "a date that is not": ("2018-04:", "2018-04-31:", ["2018-04-31"]),
@@ -127,7 +132,6 @@ MISTAKES = {
     "wrong value of a run": ("unet: {}", "unet: {steps: 0}", ["runs.unet.steps", "found 0"]),
     "a seed below zero": ("seeds: [1]", "seeds: [-1]", ["train.seeds", "-1"]),
     "a seed twice": ("seeds: [1]", "seeds: [1, 1]", ["train.seeds", "1"]),
-    "tiles that the net cannot halve": ("  size: 32", "  size: 34", ["34", "depth"]),
     "crop larger than the tile": ("  width: 4", "  crop: 64", ["train.crop", "64", "32"]),
     "a weight below zero": (
         "select:\n",
@@ -211,6 +215,9 @@ GRIDDED = {"compose", "downsample", "select", "predict", "mosaic", "assess"}
         ({"train": {"loss": "dice"}}, {"train"}),
         ({"runs": {"unet": {"loss": "dice"}}}, {"train"}),
         ({"compose": {"bands": ["B02", "B04"]}}, {"compose"}),
+        ({"compose": {"units": "reflectance"}}, {"compose", "pack", "train"}),
+        ({"aoi": "outline.geojson"}, {"select", "predict", "mosaic", "assess"}),
+        ({"window": [400000, 4598400, 400640, 4600000]}, {"select", "predict", "mosaic", "assess"}),
         ({"compose": {"bands": ["B03", "B02", "B04"]}}, {"compose"}),
         ({"downsample": {"method": "nearest"}}, {"downsample"}),
         ({"labels": {"codes": {"7": 1}}}, {"downsample"}),
@@ -273,7 +280,7 @@ def test_a_run_changes_train_by_name_and_nothing_else():
 def test_a_raised_version_reaches_its_stage_alone(monkeypatch):
     """Otherwise changed code would leave old outputs, or rerun the downloads."""
     before = strings(area())
-    monkeypatch.setitem(areafile.VERSION, "compose", 99)
+    monkeypatch.setitem(settings_module.VERSION, "compose", 99)
     after = strings(area())
     assert {stage for stage in STAGES if before[stage] != after[stage]} == {"compose"}
 

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from mapmill.errors import ContractError
-from mapmill.fit import Fit, Patches, ahead, augment, batches, rate_at
+from mapmill.fit import Fit, Patches, ahead, augment, batches, rate_at, whole_strides
 from mapmill.nets.model import Card, build, normalise
 from mapmill.sections import Train
 
@@ -36,9 +37,9 @@ def chosen(**changes):
     return Train(**{**fixed, "validate_every": 3, **changes})
 
 
-def fit(seed=1, train=None, val=None, **changes):
+def fit(seed=1, train=None, val=None, card=CARD, prepare=None, **changes):
     train = train or patches()
-    return Fit(CARD, chosen(**changes), seed, train, val or train, pixels(train))
+    return Fit(card, chosen(**changes), seed, train, val or train, pixels(train), prepare)
 
 
 def coordinates(count, size):
@@ -162,10 +163,7 @@ def test_the_learning_rate_rises_and_falls_as_a_cosine():
 
 def mean_iou_by_hand(net, given):
     """Mean IoU of a net on patches, with nothing of the metrics module."""
-    valid = np.ones(given.label.shape, bool)
-    with torch.inference_mode():
-        logits = net.eval()(torch.from_numpy(normalise(given.image, valid, CARD)))
-    mapped, true = logits.argmax(dim=1).numpy() + 1, given.label
+    mapped, true = mapped_by_hand(net, given), given.label
     scores = []
     for value in (1, 2, 3):
         here, there = (true == value), (mapped == value) & (true > 0)
@@ -173,8 +171,33 @@ def mean_iou_by_hand(net, given):
     return np.mean(scores)
 
 
-def kept_net(done):
-    net = build(CARD)
+def logits_by_hand(net, given):
+    """Logits (patch, class, y, x), of images that are extended with 0 to whole strides."""
+    size, valid = given.label.shape[1], np.ones(given.label.shape, bool)
+    more = -size % net.stride
+    image = np.pad(normalise(given.image, valid, CARD), ((0, 0), (0, 0), (0, more), (0, more)))
+    with torch.inference_mode():
+        return net.eval()(torch.from_numpy(image))[..., :size, :size].numpy()
+
+
+def mapped_by_hand(net, given):
+    """Classes (patch, y, x)."""
+    return logits_by_hand(net, given).argmax(axis=1) + 1
+
+
+def val_loss_by_hand(net, given, part):
+    """Cross-entropy over the labelled pixels of some patches, weighted by class."""
+    weight = np.array(pixels(given)) ** -0.5
+    logits = logits_by_hand(net, given)[part].astype(float)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    label = given.label[part].astype(int)
+    there, index = label > 0, np.maximum(label - 1, 0)
+    log_true = np.take_along_axis(log_p, index[:, None], 1)[:, 0]
+    return -(weight[index] * log_true)[there].sum() / weight[index][there].sum()
+
+
+def kept_net(done, card=CARD):
+    net = build(card)
     net.load_state_dict(done.best)
     return net
 
@@ -186,6 +209,67 @@ def test_four_patches_can_be_learnt_by_heart():
     assert [look.step for look in looks] == [20, 40, 60]
     assert looks[-1].train_loss < looks[0].train_loss
     assert mean_iou_by_hand(kept_net(done), patches()) > 0.95
+
+
+RESNET = replace(CARD, encoder="resnet18", width=4)
+
+
+def test_eight_patches_of_40_px_can_be_learnt_by_heart_with_a_resnet():
+    """Otherwise the encoder does not learn, or only sizes that its stride of 32 divides work."""
+    given = patches(8, 40)
+    done = fit(train=given, card=RESNET, batch=8, steps=25, validate_every=25, learning_rate=1e-2)
+    (look,) = done
+    labelled = given.label > 0
+    mapped = mapped_by_hand(kept_net(done, RESNET), given)
+    accuracy = (mapped == given.label)[labelled].mean()
+    assert accuracy > 0.95
+    assert look.val_accuracy == pytest.approx(accuracy, abs=1e-9)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 33), (32, 64), (7, 31), (300, 32)])
+def test_logits_of_any_size_lie_on_their_pixels(height, width):
+    """Otherwise the padding would shift the image against its labels, or be scored itself."""
+
+    class Same(torch.nn.Module):
+        stride = 32
+
+        def forward(self, image_NCHW):
+            assert image_NCHW.shape[2] % 32 == image_NCHW.shape[3] % 32 == 0
+            assert image_NCHW[..., height:, :].abs().sum() == 0
+            assert image_NCHW[..., width:].abs().sum() == 0
+            return image_NCHW
+
+    image = torch.rand(2, 3, height, width) + 1
+    assert torch.equal(whole_strides(Same(), image), image)
+
+
+def test_padding_counts_in_no_loss_and_no_score():
+    """Otherwise the score would be that of a larger patch, half of which does not exist."""
+    given = patches(4, 40, seed=4)
+    card = replace(CARD, depth=5)
+    done = fit(train=given, card=card, batch=3, steps=4, validate_every=4)
+    (look,) = done
+    net = kept_net(done, card)
+    assert net.stride == 32
+    assert look.val_mean_iou == pytest.approx(mean_iou_by_hand(net, given), abs=1e-9)
+    by_batch = [val_loss_by_hand(net, given, part) for part in ([0, 1, 2], [3])]
+    assert look.val_loss == pytest.approx(np.mean(by_batch), rel=1e-5)
+
+
+def test_weights_from_elsewhere_are_set_before_the_first_step():
+    """Otherwise pretrained weights would be lost, or change what the seed gives to the rest."""
+    fresh = fit(seed=7).best
+
+    def prepare(net):
+        assert all(torch.equal(fresh[name], tensor) for name, tensor in net.state_dict().items())
+        torch.nn.init.constant_(net.head.weight, 0.25)
+
+    done = fit(seed=7, prepare=prepare)
+    assert (done.best["head.weight"] == 0.25).all()
+    others = [name for name in fresh if name != "head.weight"]
+    assert all(torch.equal(fresh[name], done.best[name]) for name in others)
+    held = {id(p) for group in done.optimiser.param_groups for p in group["params"]}
+    assert held == {id(p) for p in done.net.parameters()}
 
 
 def test_the_weights_that_are_kept_are_the_best_of_all_looks():

@@ -19,10 +19,12 @@ from mapmill.chain import VERSION
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(mapmill.__file__).parent
 LEVELS = [
-    {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress"},
-    {"sections", "config", "areafile", "provenance", "tiles", "splits"},
+    {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach"},
+    {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
+    | {"tiles", "splits", "chips", "extent", "indices"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
-    | {"forest", "figures", "fit", "infer"},
+    | {"forest", "figures", "fit", "infer", "shift"}
+    | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"},
     {"stages"},
     {"cli"},
 ]

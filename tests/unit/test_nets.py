@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,10 @@ from mapmill.nets.model import (
     normalise,
     reach,
     save_model,
+    with_reach,
 )
 from mapmill.nets.unet import UNet
+from mapmill.reach import reach_bound
 
 CARD = Card(
     net="unet",
@@ -70,6 +72,13 @@ def test_reach_is_the_farthest_pixel_that_matters(depth):
             columns = change.any(dim=1)[0].any(dim=0).nonzero()
             farthest = max(farthest, int((columns - place).abs().max()))
         assert farthest == far  # at `reach` something changes, beyond it not a bit does
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6])
+def test_the_bound_on_the_reach_of_a_plain_net_holds(depth):
+    """Otherwise planning would count on imagery of fewer blocks than prediction reads."""
+    measured = reach(UNet(1, 1, 1, depth), 1, 2**depth)
+    assert measured <= reach_bound("plain", depth) < 1.5 * measured
 
 
 def test_reach_leaves_the_net_as_it_was():
@@ -180,12 +189,64 @@ def test_weights_that_do_not_fit_their_card_are_refused(tmp_path, other):
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_net_is_refused(tmp_path):
+@pytest.mark.parametrize("other", [{"net": "mlp"}, {"encoder": "mlp"}])
+def test_an_unknown_net_is_refused(tmp_path, other):
     """Otherwise the model of a newer version would be built as something else."""
     path = tmp_path / "model.safetensors"
-    save_model(path, trained().state_dict(), replace(CARD, net="mlp"))
+    save_model(path, trained().state_dict(), replace(CARD, **other))
     with pytest.raises(ContractError, match="'mlp'"):
         load_model(path)
+
+
+def rewritten(path, **changes):
+    """A model file whose card has other entries; a value of None takes one out."""
+    known = asdict(CARD) | changes
+    card = {key: value for key, value in known.items() if value is not None}
+    state = {name: tensor.contiguous() for name, tensor in trained().state_dict().items()}
+    save_file(state, path, metadata={"mapmill": json.dumps(card)})
+    return path
+
+
+def test_a_model_from_before_there_were_encoders_is_still_read(tmp_path):
+    """Otherwise models trained in the past could make no more maps."""
+    path = rewritten(tmp_path / "model.safetensors", encoder=None, units=None, reach=None)
+    net, card = load_model(path)
+    assert isinstance(net, UNet)
+    assert (card.encoder, card.units, card.reach) == ("plain", "", None)
+
+
+def test_a_card_with_an_unknown_entry_is_one_line(tmp_path):
+    """Otherwise what a newer version says of its model would be dropped in silence."""
+    path = rewritten(tmp_path / "model.safetensors", dropout=0.5)
+    with pytest.raises(ContractError, match=r"dropout.*a model of mapmill") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_message_about_weights_that_do_not_fit_is_short(tmp_path):
+    """Otherwise the line would hold every tensor of the net, and nobody would read it."""
+    path = tmp_path / "model.safetensors"
+    save_model(path, {"extra": torch.zeros(2)}, CARD)
+    with pytest.raises(ContractError, match=r"no entry\.0\.weight, .* and \d+ more") as caught:
+        load_model(path)
+    assert len(str(caught.value)) < 400
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    """Otherwise the whole map would be one class, without a word."""
+    state = trained().state_dict()
+    state["head.bias"][1] = torch.nan
+    save_model(tmp_path / "model", state, CARD)
+    with pytest.raises(ContractError, match=r"head\.bias with values that are no numbers"):
+        load_model(tmp_path / "model")
+
+
+def test_the_reach_travels_with_the_model(tmp_path):
+    """Otherwise prediction would measure it for every block anew."""
+    path, card = tmp_path / "model.safetensors", with_reach(CARD)
+    save_model(path, trained().state_dict(), card)
+    net, found = load_model(path)
+    assert found == card == replace(CARD, reach=reach(net, 2, net.stride))
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])

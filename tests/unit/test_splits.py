@@ -37,7 +37,7 @@ def shares(draw):
 def painted(parts, whole=WHOLE):
     """Number of the part at each pixel; -1 where there is none; fails where two overlap."""
     field_YX = np.full((whole.height, whole.width), -1)
-    for window, name in parts:
+    for window, name, _ in parts:
         place = window.slices(whole)
         assert (field_YX[place] == -1).all()
         field_YX[place] = ORDER[name]
@@ -89,8 +89,8 @@ def test_dealt_parts_are_in_proportion_and_none_is_empty_unless_refused(asked, c
         assert "\n" not in str(error)
         assert min(share for share in asked.values() if share) * count < 1
         return
-    assert [window for window, _ in dealt] == given_tiles
-    numbers = Counter(name for _, name in dealt)
+    assert [window for window, *_ in dealt] == given_tiles
+    numbers = Counter(name for _, name, _ in dealt)
     assert sum(numbers.values()) == count
     for name, share in asked.items():
         assert (numbers[name] > 0) == (share > 0)
@@ -103,12 +103,12 @@ def test_the_seed_alone_decides_the_deal():
         regions(Split(method="blocks", block=6, seed=seed), WHOLE, [], 8) for seed in (1, 1, 2, 3)
     ]
     assert deals[0] == deals[1]
-    assert len({tuple(name for _, name in deal) for deal in deals}) == 3
+    assert len({tuple(name for _, name, _ in deal) for deal in deals}) == 3
 
 
 def test_blocks_are_shuffled():
     """Otherwise `blocks` would be strips, and the test part one corner of the area."""
-    parts = [name for _, name in regions(Split(method="blocks", block=6), WHOLE, [], 8)]
+    parts = [name for _, name, _ in regions(Split(method="blocks", block=6), WHOLE, [], 8)]
     assert parts != sorted(parts, key=ORDER.get)
 
 
@@ -138,7 +138,7 @@ def test_no_kept_tile_is_within_the_buffer_of_what_scores_it(
     finder = PartFinder(parts, buffer)
     field_YX = painted(parts)
     for window in windows:
-        name, why = finder.part_of(window)
+        name, _, why = finder.part_of(window)
         place = window.slices(WHOLE)
         own = set(field_YX[place].ravel().tolist()) - {-1}
         if len(own) > 1:
@@ -154,11 +154,11 @@ def test_a_test_tile_is_never_dropped_for_its_neighbours():
     """Otherwise a buffer would shrink the very part that the scores are of."""
     parts = regions(Split(method="strips", direction="west-east"), WHOLE, [], 4)
     last = Window(0, WHOLE.width - 16, 16, 16)
-    assert PartFinder(parts, 30).part_of(last) == ("test", "")
+    assert PartFinder(parts, 30).part_of(last) == ("test", None, "")
 
 
 @pytest.mark.parametrize("method", ["strips", "blocks"])
 def test_a_part_that_is_not_asked_for_gets_nothing(method):
     """Otherwise `test: 0` would still hold tiles back from training."""
     split = Split(method=method, block=6, train=0.7, val=0.3, test=0)
-    assert {name for _, name in regions(split, WHOLE, [], 8)} == {"train", "val"}
+    assert {name for _, name, _ in regions(split, WHOLE, [], 8)} == {"train", "val"}

@@ -25,7 +25,9 @@ tables = st.lists(
         ),
         valid=shares,
         labelled=shares,
+        chip=st.one_of(st.just(""), st.from_regex(r"[A-Za-z0-9._-]{1,12}", fullmatch=True)),
         split=st.sampled_from(["train", "val", "test", ""]),
+        fold=st.one_of(st.none(), st.integers(0, 9)),
         dropped=st.one_of(st.sampled_from(["", "no labels", 'a, "b"']), texts),
         counts=st.tuples(*[st.integers(0, 2**31)] * CLASSES),
     ),
@@ -48,19 +50,24 @@ def test_what_is_written_is_read(tmp_path_factory, tiles):
 def test_the_table_opens_in_other_programs(tmp_path):
     """Otherwise nobody could see in a spreadsheet why a tile was dropped."""
     path = tmp_path / "tiles.csv"
-    tile = Tile("2018-04", Window(64, 32, 16, 16), 1.0, 0.25, "train", "few, or none", (60, 0, 4))
+    tile = Tile(
+        *("2018-04", "", Window(64, 32, 16, 16), 1.0, 0.25),
+        *("train", None, "few, or none", (60, 0, 4)),
+    )
     write_tiles(path, [tile], CLASSES)
     with path.open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert row == {
         "tile": "y64x32",
         "period": "2018-04",
+        "chip": "",
         "row": "64",
         "col": "32",
         "size": "16",
         "valid": "1.000000",
         "labelled": "0.250000",
         "split": "train",
+        "fold": "",
         "dropped": "few, or none",
         "class_1": "60",
         "class_2": "0",

@@ -33,6 +33,8 @@ rule download:
         "benchmarks/{area}/download/{file}.tsv"
     conda:
         "../../envs/mapmill.yaml"
+    resources:
+        sentinelhub=requests_of,
     params:
         settings=settings_of("download", "file"),
     shell:

@@ -4,10 +4,21 @@ import functools
 import json
 from pathlib import Path
 
-from mapmill.areafile import load_area, settings
+from mapmill.areafile import (
+    halo_of,
+    init_of,
+    labels_file,
+    load_area,
+    models_of,
+    pools_of,
+    weights_file,
+)
 from mapmill.catalogue.items import read_scenes, wanted_files
-from mapmill.errors import MapmillError
+from mapmill.chips import find_chips
+from mapmill.errors import ConfigError, MapmillError
+from mapmill.extent import blocks_of, grid_block
 from mapmill.layout import Layout
+from mapmill.settings import settings
 
 
 def plainly(function):
@@ -51,25 +62,40 @@ def settings_of(stage, named=None):
     return lines
 
 
+def path_of(wildcards):
+    """The area's file."""
+    return Path("config/areas") / f"{wildcards.area}.yaml"
+
+
 def layout_of(wildcards):
     """Paths of the area's files."""
     return Layout(wildcards.area)
 
 
-def blocks_of(wildcards):
-    """Names of the area's blocks."""
-    return [block.name for block in area_of(wildcards.area).grid.grid().blocks()]
+@plainly
+def files_of_chips(wildcards):
+    """Images and masks of the area's chips."""
+    return [
+        file
+        for chip in find_chips(area_of(wildcards.area).chips)
+        for file in chip.files
+    ]
 
 
+def blocks(area):
+    """Names of the blocks that are worked on."""
+    return [block.name for block in blocks_of(area)]
+
+
+@plainly
 def labels_of(wildcards):
     """The label file of the area, once downloaded."""
-    suffix = Path(area_of(wildcards.area).labels.file).suffix
-    return str(layout_of(wildcards).download(f"labels{suffix}"))
+    return str(layout_of(wildcards).download(labels_file(area_of(wildcards.area))))
 
 
 def archive_of(wildcards):
     """The sample archive, for an area that lives in one."""
-    if area_of(wildcards.area).search.source == "sample":
+    if area_of(wildcards.area).source == "sample":
         return [str(layout_of(wildcards).download("sample.whl"))]
     return []
 
@@ -77,7 +103,7 @@ def archive_of(wildcards):
 def download_inputs(wildcards):
     """What must be there before a file can be downloaded."""
     first, _, rest = wildcards.file.partition("/")
-    if first == "sample.whl":
+    if first == "sample.whl" or area_of(wildcards.area).source == "sentinelhub":
         return []
     listing = (
         checkpoints.search.get(area=wildcards.area, period=first).output if rest else []
@@ -85,55 +111,107 @@ def download_inputs(wildcards):
     return archive_of(wildcards) + list(listing)
 
 
+def requests_of(wildcards):
+    """1 for an area of Sentinel Hub: how many ask at once is set in the profile."""
+    return int(area_of(wildcards.area).source == "sentinelhub")
+
+
 @plainly
 def scene_files(wildcards):
-    """The pinned search of a period, and the files of its scenes that hold wanted bands."""
+    """The pinned search of a period, and the files of its scenes that hold wanted bands.
+
+    Sentinel Hub serves block by block, without a search.
+    """
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    if area.source == "sentinelhub":
+        return [str(layout.download(f"{wildcards.period}/{wildcards.block}.tif"))]
     listing = checkpoints.search.get(
         area=wildcards.area, period=wildcards.period
     ).output[0]
-    bands = area_of(wildcards.area).compose.bands
-    names = wanted_files(wildcards.period, read_scenes(Path(listing)), bands)
-    return [listing, *(str(layout_of(wildcards).download(name)) for name in names)]
+    names = wanted_files(
+        wildcards.period, read_scenes(Path(listing)), area.compose.bands
+    )
+    return [listing, *(str(layout.download(name)) for name in names)]
 
 
+@plainly
 def composed_blocks(wildcards):
     """All composed blocks of the area."""
-    periods = area_of(wildcards.area).search.periods
-    layout = layout_of(wildcards)
-    return [str(layout.compose(p, b)) for p in periods for b in blocks_of(wildcards)]
-
-
-@plainly
-def composed_neighbours(wildcards):
-    """The composed blocks that a predicted block may read: itself and all around it."""
     area, layout = area_of(wildcards.area), layout_of(wildcards)
-    grid = area.grid.grid()
-    around = grid.block_named(wildcards.block).window.grow(grid.block)
-    blocks = [block.name for block in grid.blocks_touching(around)]
-    return [
-        str(layout.compose(p, b))
-        for p in area.periods_of(wildcards.map)
-        for b in blocks
-    ]
-
-
-def label_blocks(wildcards):
-    """All label blocks of the area."""
-    layout = layout_of(wildcards)
-    return [str(layout.downsample(block)) for block in blocks_of(wildcards)]
+    return [str(layout.compose(p, b)) for p in area.periods for b in blocks(area)]
 
 
 @plainly
-def models_of(wildcards):
-    """The models that make a map."""
-    area = area_of(wildcards.area)
-    return [
-        str(layout_of(wildcards).model(model))
-        for model in area.models_of(wildcards.map)
+def images_and_labels(wildcards):
+    """All that tiles are cut from: composed blocks and their labels, or chips."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    if area.chips:
+        table = [area.chips.table] if area.chips.table else []
+        return files_of_chips(wildcards) + table
+    area.the_labels()
+    labels = [str(layout.downsample(block)) for block in blocks(area)]
+    return composed_blocks(wildcards) + labels
+
+
+@plainly
+def predict_inputs(wildcards):
+    """The models, and the imagery that a block may need: itself and the blocks its nets reach.
+
+    The block of a chip is the chip.
+    """
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    models = models_of(path_of(wildcards), area, wildcards.map)
+    paths = [str(path) for path in models.values()]
+    if area.chips:
+        named = [c for c in find_chips(area.chips) if c.name == wildcards.block]
+        return paths + [file for chip in named for file in map(str, chip.images)]
+    grid, there = area.the_grid(), blocks_of(area)
+    around = grid_block(area, wildcards.block).window.grow(
+        halo_of(path_of(wildcards), area, wildcards.map)
+    )
+    near = [b.name for b in grid.blocks_touching(around) if b in there]
+    periods = area.periods_of(wildcards.map)
+    return paths + [str(layout.compose(p, b)) for p in periods for b in near]
+
+
+@plainly
+def train_inputs(wildcards):
+    """Patch stores, and what the first weights come from."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    run, _ = area.run_and_seed(wildcards.model)
+    found = [
+        str(Layout(name).patches / "zarr.json")
+        for name in pools_of(path_of(wildcards), area, run)
     ]
+    start = init_of(path_of(wildcards), area, wildcards.model)
+    weights = weights_file(area, run)
+    found += [str(start)] if start else []
+    return found + ([str(layout.download(weights))] if weights else [])
 
 
+@plainly
 def predicted_blocks(wildcards):
-    """All predicted blocks of a map."""
-    layout = layout_of(wildcards)
-    return [str(layout.predict(wildcards.map, block)) for block in blocks_of(wildcards)]
+    """All predicted blocks of a map; of chips, those that have a mask to be scored by."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    names = (
+        [chip.name for chip in find_chips(area.chips) if chip.mask]
+        if area.chips
+        else blocks(area)
+    )
+    return [str(layout.predict(wildcards.map, name)) for name in names]
+
+
+@plainly
+def assess_inputs(wildcards):
+    """The map, the tiles, the labels; and the patches where a baseline learns from them."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    if not area.has_labels:
+        raise ConfigError(
+            path_of(wildcards),
+            "no labels",
+            "labels to score by",
+            "add them, or only map",
+        )
+    whole = [] if area.chips else [str(layout.map(wildcards.map))]
+    patches = [str(layout.patches / "zarr.json")] if area.assess.baseline else []
+    return [*whole, str(layout.tiles), *patches, *images_and_labels(wildcards)]

@@ -1,13 +1,13 @@
 # Models from patches.
 #
-# INPUT   results/{area}/pack/patches.zarr/zarr.json
+# INPUT   results/{area}/pack/patches.zarr/zarr.json, of this or other areas
 # OUTPUT  results/{area}/train/{model}/model.safetensors, history.csv, curves.png
 #         where {model} is {run}-{seed}
 
 
 rule train:
     input:
-        "results/{area}/pack/patches.zarr/zarr.json",
+        train_inputs,
     output:
         model="results/{area}/train/{model}/model.safetensors",
         history="results/{area}/train/{model}/history.csv",

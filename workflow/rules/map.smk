@@ -4,13 +4,13 @@
 # OUTPUT  results/{area}/predict/{map}/{block}.tif
 #         results/{area}_{map}.tif, results/{area}_{map}.json
 #         results/{area}/mosaic/{map}/confidence.tif, map.png
-#         results/{area}/assess/{map}/metrics.json, classes.csv, confusion.csv, confusion.png
+#         results/{area}/assess/{map}/metrics.json, classes.csv, cells.csv,
+#         confusion.csv, confusion.png, summary.txt
 
 
 rule predict:
     input:
-        models_of,
-        composed_neighbours,
+        predict_inputs,
     output:
         "results/{area}/predict/{map}/{block}.tif",
     log:
@@ -55,11 +55,8 @@ rule mosaic:
 
 rule assess:
     input:
-        "results/{area}_{map}.tif",
-        "results/{area}/select/tiles.csv",
-        "results/{area}/pack/patches.zarr/zarr.json",
+        assess_inputs,
         predicted_blocks,
-        label_blocks,
     output:
         metrics="results/{area}/assess/{map}/metrics.json",
         table=report(
@@ -67,6 +64,16 @@ rule assess:
             caption="../report/assess-classes.rst",
             category="Scores",
             labels={"area": "{area}", "map": "{map}", "what": "scores by class"},
+        ),
+        cells=report(
+            "results/{area}/assess/{map}/cells.csv",
+            caption="../report/assess-cells.rst",
+            category="Scores",
+            labels={
+                "area": "{area}",
+                "map": "{map}",
+                "what": "scores by block or chip",
+            },
         ),
         matrix="results/{area}/assess/{map}/confusion.csv",
         figure=report(
@@ -91,4 +98,4 @@ rule assess:
         settings=settings_of("assess"),
     shell:
         "mapmill assess config/areas/{wildcards.area}.yaml {wildcards.map:q} {output.metrics:q}"
-        " {output.table:q} {output.matrix:q} {output.figure:q} {output.summary:q} 2> {log:q}"
+        " {output.table:q} {output.cells:q} {output.matrix:q} {output.figure:q} {output.summary:q} 2> {log:q}"

@@ -3,7 +3,7 @@
 # INPUT   results/{area}/search/{period}.json, results/{area}/download/...
 # OUTPUT  results/{area}/compose/{period}/{block}.tif
 #         results/{area}/downsample/{block}.tif, .csv
-#         results/{area}/select/tiles.csv, tiles.png
+#         results/{area}/select/tiles.csv, tiles.png, shift.png, shift.json
 #         results/{area}/pack/patches.zarr/zarr.json
 
 
@@ -46,8 +46,7 @@ rule downsample:
 
 rule select:
     input:
-        composed_blocks,
-        label_blocks,
+        images_and_labels,
     output:
         table=report(
             "results/{area}/select/tiles.csv",
@@ -59,8 +58,15 @@ rule select:
             "results/{area}/select/tiles.png",
             caption="../report/select.rst",
             category="Tiles",
-            labels={"area": "{area}", "what": "map of the tiles"},
+            labels={"area": "{area}", "what": "where the tiles are"},
         ),
+        shift=report(
+            "results/{area}/select/shift.png",
+            caption="../report/select-shift.rst",
+            category="Tiles",
+            labels={"area": "{area}", "what": "do labels and image agree?"},
+        ),
+        numbers="results/{area}/select/shift.json",
     log:
         "logs/{area}/select/tiles.log",
     benchmark:
@@ -71,14 +77,13 @@ rule select:
         settings=settings_of("select"),
     shell:
         "mapmill select config/areas/{wildcards.area}.yaml {output.table:q} {output.figure:q}"
-        " 2> {log:q}"
+        " {output.shift:q} 2> {log:q}"
 
 
 rule pack:
     input:
         "results/{area}/select/tiles.csv",
-        composed_blocks,
-        label_blocks,
+        images_and_labels,
     output:
         "results/{area}/pack/patches.zarr/zarr.json",
     log:

@@ -4,7 +4,7 @@ The file is a safetensors file; reading it executes no code.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mapmill.errors import ContractError
+from mapmill.nets.resnet import RESNETS, ResNetUNet
 from mapmill.nets.unet import UNet
+
+Net = UNet | ResNetUNet
+State = dict[str, Tensor]
+"""Tensors by name."""
+SHOWN = 3
+"""Tensors named in a message; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,9 @@ class Card:
 
     net: str
     width: int
+    """Channels of the finest level, of a plain encoder or of a ResNet's decoder."""
     depth: int
+    """Halvings of a plain encoder; a ResNet always has five."""
     bands: list[str]
     """Names of the image's bands, in the order of the channels."""
     classes: list[str]
@@ -33,16 +42,34 @@ class Card:
     sd: list[float]
     """Standard deviation, likewise."""
     provenance: dict[str, str]
+    encoder: str = "plain"
+    """plain, resnet18, resnet34 or resnet50."""
+    units: str = ""
+    """Units of the image."""
+    reach: int | None = None
+    """What `reach` measured, in pixels; None where nobody did."""
 
 
-def build(card: Card) -> UNet:
+def build(card: Card) -> Net:
     """A net with fresh weights."""
     if card.net != "unet":
         raise ContractError("model", f"net {card.net!r}", "unet", "use a newer mapmill")
-    return UNet(len(card.bands), len(card.classes), card.width, card.depth)
+    bands, classes = len(card.bands), len(card.classes)
+    if card.encoder == "plain":
+        return UNet(bands, classes, card.width, card.depth)
+    if card.encoder not in RESNETS:
+        known = ", ".join(["plain", *RESNETS])
+        raise ContractError("model", f"encoder {card.encoder!r}", known, "use a newer mapmill")
+    return ResNetUNet(bands, classes, card.encoder, card.width)
 
 
-def save_model(path: Path, state: dict[str, Tensor], card: Card) -> None:
+def with_reach(card: Card) -> Card:
+    """The card with the measured reach of its net, so that prediction need not measure it."""
+    net = build(card)
+    return replace(card, reach=reach(net, len(card.bands), net.stride))
+
+
+def save_model(path: Path, state: State, card: Card) -> None:
     """Write weights and card. One metadata key, so that equal models are equal bytes."""
     from safetensors.torch import save_file
 
@@ -50,7 +77,7 @@ def save_model(path: Path, state: dict[str, Tensor], card: Card) -> None:
     save_file(tensors, path, metadata={"mapmill": json.dumps(asdict(card), sort_keys=True)})
 
 
-def load_model(path: Path) -> tuple[UNet, Card]:
+def load_model(path: Path) -> tuple[Net, Card]:
     """Read a model, ready for prediction.
 
     Raises
@@ -68,12 +95,28 @@ def load_model(path: Path) -> tuple[UNet, Card]:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ContractError(path, f"no model ({error!r})", "a model of mapmill", remedy) from None
     net = build(card)
-    try:
-        net.load_state_dict(state)
-    except RuntimeError as error:
-        raise ContractError(path, str(error), "weights that fit the card", remedy) from None
+    wrong = misfit(net.state_dict(), state)
+    if wrong:
+        raise ContractError(path, wrong, "weights that fit the card", remedy)
+    net.load_state_dict(state)
     net.eval()
     return net, card
+
+
+def misfit(own: State, state: State) -> str:
+    """What keeps `state` from replacing all of a net's `own` tensors; empty if nothing does."""
+    wrong = [f"no {name}" for name in own if name not in state]
+    for name, tensor in state.items():
+        if name not in own:
+            wrong.append(f"an unexpected {name}")
+        elif tensor.shape != own[name].shape:
+            wrong.append(f"{name} {tuple(tensor.shape)} instead of {tuple(own[name].shape)}")
+        elif tensor.is_floating_point() != own[name].is_floating_point():
+            wrong.append(f"{name} of {tensor.dtype}")
+        elif not tensor.isfinite().all():
+            wrong.append(f"{name} with values that are no numbers")
+    more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    return ", ".join(wrong[:SHOWN]) + more
 
 
 def normalise(
@@ -101,9 +144,13 @@ def reach(net: nn.Module, bands: int, stride: int, limit: int = 4096) -> int:
     width = 16 * stride
     try:
         while width <= limit:
-            spread = max(_spread(net, bands, stride, width, phase) for phase in range(stride))
-            if spread < width // 2 - stride:
-                return spread
+            farthest, most = 0, width // 2 - stride
+            for phase in range(stride):
+                farthest = max(farthest, _spread(net, bands, stride, width, phase))
+                if farthest >= most:  # it may go on beyond the image
+                    break
+            else:
+                return farthest
             width *= 2
     finally:
         net.train(was_training)

@@ -24,12 +24,12 @@ class UNet(nn.Module):
         super().__init__()
         channels = [width * 2**level for level in range(depth + 1)]
         self.stride = 2**depth
-        self.entry = _double(bands, width)
-        self.down = nn.ModuleList(_double(a, b) for a, b in pairwise(channels))
+        self.entry = double(bands, width)
+        self.down = nn.ModuleList(double(a, b) for a, b in pairwise(channels))
         self.widen = nn.ModuleList(
             nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(channels)
         )
-        self.up = nn.ModuleList(_double(2 * a, a) for a in channels[:-1])
+        self.up = nn.ModuleList(double(2 * a, a) for a in channels[:-1])
         self.head = nn.Conv2d(width, classes, 1)
 
     def forward(self, image_NCHW: Tensor) -> Tensor:
@@ -44,7 +44,8 @@ class UNet(nn.Module):
         return logits_NKHW
 
 
-def _double(inputs: int, outputs: int) -> nn.Sequential:
+def double(inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3 x 3 convolutions, each with batch normalisation and ReLU."""
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         layers += [

@@ -6,7 +6,8 @@ map, which needs a probability sample.
 
 import csv
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +17,17 @@ from mapmill import figures, metrics
 from mapmill.areafile import load_area
 from mapmill.atomic import whole_file, write_json, write_text
 from mapmill.config import Area
+from mapmill.errors import ConfigError
 from mapmill.forest import PixelForest
 from mapmill.grid import Window
 from mapmill.layout import Layout
 from mapmill.metrics import Matrix
+from mapmill.pieces import Pieces, mosaic_of
 from mapmill.progress import track
-from mapmill.raster import Array, BlockMosaic, valid_pixels
-from mapmill.scores import DEFINITIONS, FOREST, by_class, score_part, summary
+from mapmill.raster import Array, read_bands, valid_pixels
+from mapmill.scores import FOREST, SCORES, Counted, by_class, definitions, score_part, summary
 from mapmill.store import PatchStore
-from mapmill.tiles import read_tiles
+from mapmill.tiles import Tile, read_tiles
 
 log = logging.getLogger(__name__)
 
@@ -34,98 +37,144 @@ def run(
     map_name: str,
     output: Path,
     table: Path,
+    cells: Path,
     matrix: Path,
     figure: Path,
     text: Path,
 ) -> None:
-    """Write all scores (JSON), those by class (CSV), the confusion matrix (CSV, PNG), a summary."""
+    """Write all scores as JSON and in words, tables (CSV), the confusion matrix as a picture.
+
+    Raises
+    ------
+    ConfigError
+        if the area has no labels.
+    """
     area = load_area(area_path)
+    area.run_of(map_name)
+    if not area.has_labels:
+        raise ConfigError(area_path, "no labels", "labels to score by", "add them, or only map")
     layout = Layout(area_path.stem)
-    blocks = BlockMosaic(area.grid.grid(), partial(layout.predict, map_name), 0)
     forest = (
         PixelForest(PatchStore(layout.patches), area.assess.seed) if area.assess.baseline else None
     )
-    parts = {}
+    parts: dict[str, Counted] = {}
     for split in ("val", "test"):
-        counted = _count(area, layout, map_name, split, blocks, forest)
-        if counted:
+        counted = _count(area, layout, map_name, split, forest)
+        if counted.cells:
             parts[split] = counted
         else:
             log.warning("no labelled pixel in the %s part: no scores for it", split)
     result = {split: score_part(area, counted) for split, counted in parts.items()}
-    content = {"map": map_name, "definitions": DEFINITIONS, "parts": result}
+    content = {"map": map_name, "definitions": definitions(area), "parts": result}
     write_json(output, content)
     shown = "test" if "test" in parts else "val"
-    pooled = parts[shown]["map"].sum(axis=0) if parts else np.zeros((len(area.classes),) * 2, int)
+    empty = np.zeros((len(area.classes),) * 2, np.int64)
+    pooled = parts[shown].matrices["map"].sum(axis=0) if parts else empty
     _write_classes(table, area, pooled)
+    _write_cells(cells, area, parts)
     _write_matrix(matrix, area, pooled)
     figures.confusion(figure, area, pooled, f"{area.title}: {map_name}, {shown} part")
     write_text(text, summary(content))
     log.info("%s\n%s", output, summary(content))
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A spatial block, or a chip, with the labels of one part."""
+
+    name: str
+    label_YX: Array  # noqa: N815
+    """0 outside the part."""
+    mapped_BYX: Array  # noqa: N815
+    """Bands of the prediction."""
+    bands: list[str]
+    image: Callable[[], Array]
+
+
 def _count(
-    area: Area,
-    layout: Layout,
-    map_name: str,
-    split: str,
-    blocks: BlockMosaic,
-    forest: PixelForest | None,
-) -> dict[str, Matrix]:
-    """Confusion matrices (spatial block, K, K) of the map, each member and the baseline."""
-    bands = blocks.bands()
-    layers = {"map": 1} | {n.removeprefix("class by "): i + 1 for i, n in enumerate(bands) if i > 1}
-    labels = BlockMosaic(blocks.grid, layout.downsample, 0)
-    nodata = area.compose.nodata
+    area: Area, layout: Layout, map_name: str, split: str, forest: PixelForest | None
+) -> Counted:
+    """Confusion matrices (cell, K, K) of the map, each member and the baseline."""
+    tiles = [tile for tile in read_tiles(layout.tiles) if tile.split == split]
+    names: list[str] = []
+    found: dict[str, list[Matrix]] = {}
+    cells = _chips if area.chips else _blocks
+    for cell in cells(area, layout, map_name, split, tiles):
+        if not cell.label_YX.any():
+            continue
+        numbers = [n for n in range(len(cell.bands)) if n != 1]
+        counted = {_title(cell.bands[n]): cell.mapped_BYX[n] for n in numbers}
+        if forest:
+            wanted_YX = (cell.label_YX > 0) & (counted["map"] > 0)
+            counted[FOREST] = forest.classify(cell.image(), wanted_YX)
+        names.append(cell.name)
+        for name, mapped_YX in counted.items():
+            matrix = metrics.confusion_matrix(cell.label_YX, mapped_YX, len(area.classes))
+            found.setdefault(name, []).append(matrix)
+    return Counted(names, {name: np.stack(matrices) for name, matrices in found.items()})
+
+
+def _title(band: str) -> str:
+    return "map" if band == "class" else band.removeprefix("class by ")
+
+
+def _chips(
+    area: Area, layout: Layout, map_name: str, split: str, tiles: list[Tile]
+) -> Iterator[Cell]:
+    """Chips that hold pixels of a part."""
+    pieces = Pieces(area, layout)
+    inside: dict[str, list[Window]] = {}
+    for tile in tiles:
+        inside.setdefault(tile.chip, []).append(tile.window)
+    for name, windows in track(inside.items(), f"assess {split}", len(inside), "chips"):
+        piece = pieces.open(name)
+        part_YX = _mask(piece.extent, windows)
+        label_YX = np.where(part_YX, piece.label(piece.extent), 0)
+        mapped_BYX, bands = read_bands(layout.predict(map_name, name))
+        yield Cell(name, label_YX, mapped_BYX, bands, partial(piece.image, piece.extent))
+
+
+def _blocks(
+    area: Area, layout: Layout, map_name: str, split: str, tiles: list[Tile]
+) -> Iterator[Cell]:
+    """Spatial blocks that hold pixels of a part."""
+    blocks = mosaic_of(area, partial(layout.predict, map_name), 0)
+    labels = mosaic_of(area, layout.downsample, 0)
+    nodata, side = area.compose.nodata, area.assess.block
     images = [
-        BlockMosaic(blocks.grid, partial(layout.compose, period), nodata)
+        mosaic_of(area, partial(layout.compose, period), nodata)
         for period in area.periods_of(map_name)
     ]
-    found: dict[str, list[Matrix]] = {}
-    cells = list(_cells(area, layout, split))
-    for cell, inside_YX in track(cells, f"assess {split}", len(cells), "blocks"):
-        label_YX = np.where(inside_YX, labels.read(cell)[0], 0)
-        if not label_YX.any():
-            continue
-        mapped_BYX = blocks.read(cell)
-        counted = {name: mapped_BYX[number - 1] for name, number in layers.items()}
-        if forest:
-            wanted_YX = (label_YX > 0) & (counted["map"] > 0)
-            counted[FOREST] = forest.classify(_first_valid(images, cell, nodata), wanted_YX)
-        for name, mapped_YX in counted.items():
-            matrix = metrics.confusion_matrix(label_YX, mapped_YX, len(area.classes))
-            found.setdefault(name, []).append(matrix)
-    return {name: np.stack(matrices) for name, matrices in found.items()}
 
+    def image(cell: Window) -> Array:
+        """Of the first period with data, pixel by pixel."""
+        result = images[0].read(cell)
+        for each in images[1:]:
+            result = np.where(valid_pixels(result, nodata), result, each.read(cell))
+        return result
 
-def _first_valid(images: list[BlockMosaic], cell: Window, nodata: float) -> Array:
-    """The image (band, y, x) of the first period with data, pixel by pixel."""
-    result = images[0].read(cell)
-    for image in images[1:]:
-        result = np.where(valid_pixels(result, nodata), result, image.read(cell))
-    return result
-
-
-def _cells(area: Area, layout: Layout, split: str) -> Iterator[tuple[Window, Array]]:
-    """Spatial blocks that hold pixels of a part, with a mask (y, x) of those pixels."""
-    whole, side = area.grid.grid().window, area.assess.block
     touching: dict[tuple[int, int], set[Window]] = {}
-    for tile in read_tiles(layout.tiles):
-        w = tile.window
-        if tile.split == split:
-            for row in range(w.row // side, (w.row_end - 1) // side + 1):
-                for col in range(w.col // side, (w.col_end - 1) // side + 1):
-                    touching.setdefault((row, col), set()).add(w)
-    for (row, col), windows in sorted(touching.items()):
-        cell = Window(row * side, col * side, side, side).intersect(whole)
-        if cell is None:
-            continue
-        inside_YX = np.zeros((cell.height, cell.width), bool)
-        for window in windows:
-            part = window.intersect(cell)
-            if part:
-                inside_YX[part.slices(cell)] = True
-        yield cell, inside_YX
+    for w in {tile.window for tile in tiles}:
+        for row in range(w.row // side, (w.row_end - 1) // side + 1):
+            for col in range(w.col // side, (w.col_end - 1) // side + 1):
+                touching.setdefault((row, col), set()).add(w)
+    cells = track(sorted(touching.items()), f"assess {split}", len(touching), "blocks")
+    for (row, col), windows in cells:
+        cell = Window(row * side, col * side, side, side).intersect(blocks.extent)
+        if cell:
+            label_YX = np.where(_mask(cell, windows), labels.read(cell)[0], 0)
+            name = f"y{cell.row}x{cell.col}"
+            yield Cell(name, label_YX, blocks.read(cell), blocks.bands(), partial(image, cell))
+
+
+def _mask(cell: Window, windows: set[Window] | list[Window]) -> Array:
+    """(y, x) bool: where a window lies in the cell."""
+    inside_YX = np.zeros((cell.height, cell.width), bool)
+    for window in windows:
+        part = window.intersect(cell)
+        if part:
+            inside_YX[part.slices(cell)] = True
+    return inside_YX
 
 
 def _write_classes(path: Path, area: Area, pooled: Matrix) -> None:
@@ -137,8 +186,20 @@ def _write_classes(path: Path, area: Area, pooled: Matrix) -> None:
             table.writerow({k: "absent" if v is None else v for k, v in row.items()})
 
 
+def _write_cells(path: Path, area: Area, parts: dict[str, Counted]) -> None:
+    """Scores of the map in each chip or spatial block."""
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["part", "chip" if area.chips else "block", "pixels", *SCORES])
+        for split, counted in parts.items():
+            for name, matrix in zip(counted.cells, counted.matrices["map"], strict=True):
+                values = [score(matrix) for score in SCORES.values()]
+                shown = ["undefined" if np.isnan(v) else f"{v:.6f}" for v in values]
+                rows.writerow([split, name, int(matrix.sum()), *shown])
+
+
 def _write_matrix(path: Path, area: Area, pooled: Matrix) -> None:
-    names = [area.classes[value].name for value in sorted(area.classes)]
+    names = area.class_names
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["reference \\ map", *names])

@@ -9,7 +9,9 @@ from mapmill.areafile import load_area
 from mapmill.catalogue.items import Scene, read_scenes
 from mapmill.config import Area
 from mapmill.errors import ContractError
+from mapmill.extent import grid_block
 from mapmill.grid import Grid, Window
+from mapmill.indices import with_differences
 from mapmill.layout import Layout
 from mapmill.provenance import file_digest, tags
 from mapmill.raster import Array, read_on_grid, valid_pixels, write_raster
@@ -24,8 +26,8 @@ def run(area_path: Path, period: str, block_name: str, output: Path) -> None:
     """
     area = load_area(area_path)
     layout = Layout(area_path.stem)
-    grid = area.grid.grid()
-    window = grid.block_named(block_name).window
+    grid = area.the_grid()
+    window = grid_block(area, block_name).window
     listing = layout.search(period)
     image: Array | None = None
     for scene in read_scenes(listing):
@@ -35,13 +37,14 @@ def run(area_path: Path, period: str, block_name: str, output: Path) -> None:
             break
     if image is None:
         raise ContractError(listing, "no scene", "at least one", "correct search and rerun it")
+    image = with_differences(area.compose, image)
     share = valid_pixels(image, area.compose.nodata).mean()
     write_raster(
         output,
         image,
         grid,
         window,
-        bands=area.compose.bands,
+        bands=area.bands,
         nodata=area.compose.nodata,
         tags=tags(area, "compose", search=file_digest(listing)),
     )

@@ -10,45 +10,83 @@ from pathlib import Path
 
 from mapmill.areafile import load_area
 from mapmill.atomic import replace_link
-from mapmill.catalogue import sample
+from mapmill.catalogue import http, sample, sentinelhub
 from mapmill.catalogue.items import read_scenes
 from mapmill.config import Area
 from mapmill.errors import ContractError
+from mapmill.extent import extent_of, grid_block
 from mapmill.layout import Layout
-from mapmill.raster import inspect
+from mapmill.raster import RasterInfo, area_bounds_wgs84, inspect
+from mapmill.sections import Labels, Remote
 from mapmill.vector import attribute_values, is_vector
 
 log = logging.getLogger(__name__)
 
 
 def run(area_path: Path, file: str, output: Path) -> None:
-    """Put one file of the area in place: `sample.whl`, `labels.*`, `{period}/{item}/{asset}.*`."""
+    """Put one file of the area in place.
+
+    `sample.whl`, `labels.*`, `weights-{run}.*`, `{period}/{item}/{asset}.*` of a scene, or
+    `{period}/{block}.tif` of a service that serves block by block.
+    """
     area = load_area(area_path)
+    if area.source == "sentinelhub":
+        sentinelhub.credentials()  # before anything large is fetched for nothing
     layout = Layout(area_path.stem)
     kind = file.split("/")[0]
     if kind == "sample.whl" and area.download.sample:
         path = sample.fetch(area.download.sample)
-    elif kind.startswith("labels."):
-        path = _labels(area, layout)
+    elif "/" in file:
+        path = _imagery(area, layout, file)
+    elif kind.startswith("weights-"):
+        path = _weights(area, layout, kind)
     else:
-        path = _asset(area, layout, file)
+        path = _labels(area, layout)
     replace_link(path, output)
     log.info("%s -> %s, %d bytes", output, path, path.stat().st_size)
 
 
 def _labels(area: Area, layout: Layout) -> Path:
-    path = _local(area, layout, area.labels.file)
+    labels = area.the_labels()
+    path = _remote(area, layout, labels, "labels")
     if is_vector(path):
-        _check_codes(area, path)
+        _check_codes(area, labels, path)
     else:
-        inspect(path)
+        _check_overlap(area, path, inspect(path), "labels")
     return path
 
 
-def _check_codes(area: Area, path: Path) -> None:
+def _weights(area: Area, layout: Layout, kind: str) -> Path:
+    weights = area.train_of(kind.removeprefix("weights-").rpartition(".")[0]).weights
+    if weights is None:
+        raise ContractError(kind, "no train.weights of that run", "weights", "check the name")
+    return _remote(area, layout, weights, "train.weights")
+
+
+def _remote(area: Area, layout: Layout, wanted: Remote, key: str) -> Path:
+    """A file on disk, in the sample's archive, or fetched by its address."""
+    if wanted.url:
+        return http.fetch(wanted.url, wanted.size, wanted.sha256, key)
+    return _local(area, layout, wanted.source)
+
+
+def _check_overlap(area: Area, path: Path, info: RasterInfo, what: str) -> None:
+    """A file that shares no ground with the area is a mistake in its name or its CRS."""
+    west, south, east, north = area_bounds_wgs84(area.the_grid(), extent_of(area))
+    left, bottom, right, top = info.bounds_wgs84
+    if left >= east or right <= west or bottom >= north or top <= south:
+        raise ContractError(
+            path,
+            f"{what} from {left:.4f}, {bottom:.4f} to {right:.4f}, {top:.4f} degrees",
+            f"an overlap with the area ({west:.4f}, {south:.4f} to {east:.4f}, {north:.4f})",
+            "check the file, its CRS and grid.bounds",
+        )
+
+
+def _check_codes(area: Area, labels: Labels, path: Path) -> None:
     """Polygons hold codes of the table; a code that they do not hold is a warning."""
-    codes, attribute = set(area.labels.codes or {}), area.labels.attribute or ""
-    values = attribute_values(path, area.labels.layer, attribute)
+    codes, attribute = set(labels.codes or {}), labels.attribute or ""
+    values = attribute_values(path, labels.layer, attribute)
     if not codes & values:
         some = ", ".join(sorted(values)[:12])
         raise ContractError(
@@ -59,6 +97,13 @@ def _check_codes(area: Area, path: Path) -> None:
         )
     for code in sorted(codes - values):
         log.warning("%s: no %s is %r: labels.codes has it in vain", path, attribute, code)
+
+
+def _imagery(area: Area, layout: Layout, file: str) -> Path:
+    if area.source == "sentinelhub":
+        period, _, block = file.partition("/")
+        return sentinelhub.fetch(area, period, grid_block(area, block.removesuffix(".tif")))
+    return _asset(area, layout, file)
 
 
 def _asset(area: Area, layout: Layout, file: str) -> Path:
@@ -87,7 +132,7 @@ def _asset(area: Area, layout: Layout, file: str) -> Path:
 
 def _local(area: Area, layout: Layout, name: str) -> Path:
     """A file on disk, or the member `name` of the sample's archive, taken out of it."""
-    if area.search.source != "sample" or area.download.sample is None:
+    if area.source != "sample" or area.download.sample is None:
         path = Path(name)
         if not path.exists():
             raise ContractError(path, "no such file", "the file the area names", "check the path")

@@ -13,13 +13,13 @@ from mapmill import figures
 from mapmill.areafile import load_area
 from mapmill.atomic import write_json
 from mapmill.config import Area
+from mapmill.extent import extent_of
 from mapmill.layout import Layout
+from mapmill.pieces import mosaic_of
 from mapmill.provenance import file_digest, tags
 from mapmill.raster import BlockMosaic, footprint_wgs84, write_cog
 
 log = logging.getLogger(__name__)
-COLOURS = (["B04", "B03", "B02"], ["red", "green", "blue"])
-"""Bands that look as the eye sees; else the first three are shown."""
 EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
@@ -33,8 +33,7 @@ def run(
     """Write the map `output`, its STAC `item`, the confidence `extra` and the `figure`."""
     area = load_area(area_path)
     layout = Layout(area_path.stem)
-    grid = area.grid.grid()
-    blocks = BlockMosaic(grid, partial(layout.predict, map_name), 0)
+    blocks = mosaic_of(area, partial(layout.predict, map_name), 0)
     names = {f"CLASS_{value}": entry.name for value, entry in sorted(area.classes.items())}
     common = tags(area, "mosaic", map_name) | {
         "TITLE": f"{area.title}: {map_name}",
@@ -64,16 +63,16 @@ def run(
     )
     _picture(figure, area, layout, map_name, blocks)
     write_json(item, _stac_item(area, area_path.stem, map_name, output, extra, item.parent))
-    log.info("%s: %d x %d px, %d bytes", output, grid.width, grid.height, output.stat().st_size)
+    size = f"{blocks.extent.width} x {blocks.extent.height} px"
+    log.info("%s: %s, %d bytes", output, size, output.stat().st_size)
 
 
 def _picture(path: Path, area: Area, layout: Layout, map_name: str, blocks: BlockMosaic) -> None:
     step = figures.thinning(area)
     period = area.periods_of(map_name)[0]
-    images = BlockMosaic(blocks.grid, partial(layout.compose, period), area.compose.nodata)
-    bands = area.compose.bands
-    shown = next((c for c in COLOURS if set(c) <= set(bands)), (bands * 3)[:3])
-    rgb_YX3 = figures.stretch(images.thin(step, [bands.index(band) + 1 for band in shown]))
+    images = mosaic_of(area, partial(layout.compose, period), area.compose.nodata)
+    shown = figures.shown_bands(area)
+    rgb_YX3 = figures.stretch(images.thin(step, [area.bands.index(band) + 1 for band in shown]))
     title = f"Imagery of {period} (red, green, blue: {', '.join(shown)})"
     figures.map_picture(path, area, map_name, blocks.thin(step, [1])[0], rgb_YX3, title)
 
@@ -81,8 +80,8 @@ def _picture(path: Path, area: Area, layout: Layout, map_name: str, blocks: Bloc
 def _stac_item(
     area: Area, area_name: str, map_name: str, output: Path, extra: Path, folder: Path
 ) -> dict[str, Any]:
-    grid = area.grid.grid()
-    outline = footprint_wgs84(grid)
+    grid, extent = area.the_grid(), extent_of(area)
+    outline = footprint_wgs84(grid, extent)
     xs, ys = zip(*outline["coordinates"][0], strict=True)
     moments = [area.moments(period) for period in area.periods_of(map_name)]
     start, end = min(m[0] for m in moments), max(m[1] for m in moments)
@@ -98,8 +97,8 @@ def _stac_item(
             "license": area.license,
             "attribution": "; ".join(area.attribution),
             "proj:code": grid.crs,
-            "proj:shape": [grid.height, grid.width],
-            "proj:transform": list(grid.transform()),
+            "proj:shape": [extent.height, extent.width],
+            "proj:transform": list(grid.transform(extent)),
         },
         stac_extensions=EXTENSIONS,
     )

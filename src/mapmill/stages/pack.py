@@ -2,18 +2,17 @@
 
 import logging
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mapmill.areafile import load_area
 from mapmill.config import Area
-from mapmill.grid import Grid
 from mapmill.layout import Layout
+from mapmill.pieces import Pieces
 from mapmill.progress import track
 from mapmill.provenance import file_digest, tags
-from mapmill.raster import Array, BlockMosaic, valid_pixels
+from mapmill.raster import Array, valid_pixels
 from mapmill.sections import SPLITS
 from mapmill.store import Patch, write_store
 from mapmill.tiles import Tile, read_tiles
@@ -27,22 +26,25 @@ def run(area_path: Path, output: Path) -> None:
     layout = Layout(area_path.stem)
     kept = [tile for tile in read_tiles(layout.tiles) if not tile.dropped]
     training = [tile for tile in kept if tile.split == "train"]
-    read = PatchReader(area, layout, area.grid.grid())
+    pieces = Pieces(area, layout)
     attributes = {
-        "bands": area.compose.bands,
+        "bands": area.bands,
+        "units": area.compose.units,
         "classes": {str(value): entry.name for value, entry in area.classes.items()},
         "nodata": None if np.isnan(area.compose.nodata) else area.compose.nodata,
-        "periods": list(area.search.periods),
+        "pieces": pieces.names,
         "splits": list(SPLITS),
-        "statistics": statistics(area, track(read.all(training), "statistics", len(training))),
+        "statistics": statistics(
+            area, track(patches(pieces, training), "statistics", len(training))
+        ),
         "class_pixels": [sum(t.counts[k] for t in training) for k in range(len(area.classes))],
         **tags(area, "pack", tiles=file_digest(layout.tiles)),
     }
     write_store(
         output.parent,
         kept,
-        track(read.all(kept), "pack", len(kept), "patches"),
-        bands=area.compose.bands,
+        track(patches(pieces, kept), "pack", len(kept), "patches"),
+        bands=area.bands,
         dtype=area.compose.dtype,
         shard=area.pack.shard,
         attributes=attributes,
@@ -50,29 +52,18 @@ def run(area_path: Path, output: Path) -> None:
     log.info("%s: %d patches, %d of them training", output.parent, len(kept), len(training))
 
 
-class PatchReader:
-    """Image and label of tiles, from the composed and downsampled blocks."""
-
-    def __init__(self, area: Area, layout: Layout, grid: Grid) -> None:
-        nodata = area.compose.nodata
-        self._labels = BlockMosaic(grid, layout.downsample, 0)
-        self._images = {
-            period: BlockMosaic(grid, partial(layout.compose, period), nodata)
-            for period in area.search.periods
-        }
-
-    def all(self, tiles: list[Tile]) -> Iterator[Patch]:
-        """Patches of tiles, in order."""
-        for tile in tiles:
-            image = self._images[tile.period].read(tile.window)
-            yield image, self._labels.read(tile.window)[0]
+def patches(pieces: Pieces, tiles: list[Tile]) -> Iterator[Patch]:
+    """Image and label of tiles, in order."""
+    for tile in tiles:
+        piece = pieces.open(tile.piece)
+        yield piece.image(tile.window), piece.label(tile.window)
 
 
-def statistics(area: Area, patches: Iterator[Patch]) -> dict[str, list[float]]:
+def statistics(area: Area, training: Iterator[Patch]) -> dict[str, list[float]]:
     """Mean and standard deviation of each band over valid pixels, in float64."""
-    bands = len(area.compose.bands)
+    bands = len(area.bands)
     count, total, square = 0, np.zeros(bands), np.zeros(bands)
-    for image_BYX, _ in patches:
+    for image_BYX, _ in training:
         pixels_BP = image_BYX[:, valid_pixels(image_BYX, area.compose.nodata)].astype(np.float64)
         count += pixels_BP.shape[1]
         total += pixels_BP.sum(axis=1)

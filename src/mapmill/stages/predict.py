@@ -1,23 +1,24 @@
 """predict: classes and confidence of one block, with a halo from its neighbours."""
 
 import logging
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mapmill.areafile import load_area
+from mapmill.areafile import load_area, models_of
 from mapmill.config import Area
 from mapmill.errors import ContractError
-from mapmill.grid import Grid, Window
+from mapmill.extent import grid_block
+from mapmill.grid import Window
 from mapmill.infer import Predictor, Reader, tiles_of
 from mapmill.layout import Layout
 from mapmill.nets.model import choose_device, load_model
+from mapmill.pieces import Piece, Pieces
 from mapmill.progress import track
 from mapmill.provenance import file_digest, tags
-from mapmill.raster import Array, BlockMosaic, valid_pixels, write_raster
+from mapmill.raster import Array, Georeference, valid_pixels, write_image
 
 log = logging.getLogger(__name__)
 
@@ -25,30 +26,29 @@ log = logging.getLogger(__name__)
 def run(area_path: Path, map_name: str, block_name: str, output: Path) -> None:
     """Write class, confidence (percent) and, of several models, the class map of each.
 
-    All uint8, 0 where the imagery of every period is missing.
+    All uint8, 0 where the imagery of every period is missing. A block is a part of the grid,
+    or a whole chip with its own georeference.
     """
     area = load_area(area_path)
     layout = Layout(area_path.stem)
-    grid = area.grid.grid()
-    window = grid.block_named(block_name).window
     torch.set_num_threads(area.predict.threads)
-    models = area.models_of(map_name)
-    predictors = [load_predictor(area, layout.model(model)) for model in models]
-    readers = [_reader(area, layout, grid, period) for period in area.periods_of(map_name)]
-    members = models if area.predict.members and len(models) > 1 else []
+    models = models_of(area_path, area, map_name)
+    predictors = [load_predictor(area, path) for path in models.values()]
+    window, place, pieces = _ground(area, layout, map_name, block_name)
+    readers = [_reader(area, piece) for piece in pieces]
+    members = list(models) if area.predict.members and len(models) > 1 else []
     result_BYX = np.zeros((2 + len(members), window.height, window.width), np.uint8)
     stride = max(predictor.net.stride for predictor in predictors)
     tiles = list(tiles_of(window, area.predict.tile, stride))
     for tile in track(tiles, f"predict {block_name}", len(tiles), "tiles"):
         result_BYX[(slice(None), *tile.slices(window))] = predict_tile(
-            predictors, readers, tile, grid.window, bool(members)
+            predictors, readers, tile, pieces[0].extent, bool(members)
         )
-    digests = {model: file_digest(layout.model(model)) for model in models}
-    write_raster(
+    digests = {name.replace("/", "-"): file_digest(path) for name, path in models.items()}
+    write_image(
         output,
         result_BYX,
-        grid,
-        window,
+        place,
         bands=["class", "confidence", *(f"class by {model}" for model in members)],
         nodata=0,
         tags=tags(area, "predict", map_name, **digests),
@@ -57,19 +57,31 @@ def run(area_path: Path, map_name: str, block_name: str, output: Path) -> None:
     log.info("%s: %d models, halo %d px, on %s", output, len(models), halo, predictors[0].device)
 
 
+def _ground(
+    area: Area, layout: Layout, map_name: str, name: str
+) -> tuple[Window, Georeference, list[Piece]]:
+    """The window to map, where it lies, and what is seen there (in each period)."""
+    if area.chips:
+        chip = Pieces(area, layout).open(name)
+        return chip.extent, chip.place, [chip]
+    grid, window = area.the_grid(), grid_block(area, name).window
+    pieces = [Pieces(area, layout).open(period) for period in area.periods_of(map_name)]
+    return window, Georeference(grid.crs, grid.transform(window)), pieces
+
+
 def load_predictor(area: Area, path: Path) -> Predictor:
     """Read a model and check that it fits the area.
 
     Raises
     ------
     ContractError
-        if it was trained on other bands or classes.
+        if it was trained on other bands, classes or units.
     """
     net, card = load_model(path)
-    names = [area.classes[value].name for value in sorted(area.classes)]
     for what, found, expected in (
-        ("bands", card.bands, area.compose.bands),
-        ("classes", card.classes, names),
+        ("bands", card.bands, area.bands),
+        ("classes", card.classes, area.class_names),
+        ("units", [card.units], [area.compose.units if card.units else ""]),
     ):
         if found != expected:
             raise ContractError(
@@ -81,11 +93,9 @@ def load_predictor(area: Area, path: Path) -> Predictor:
     return Predictor.of(net, card, choose_device(area.predict.device))
 
 
-def _reader(area: Area, layout: Layout, grid: Grid, period: str) -> Reader:
-    blocks = BlockMosaic(grid, partial(layout.compose, period), area.compose.nodata)
-
+def _reader(area: Area, piece: Piece) -> Reader:
     def read(window: Window) -> tuple[Array, NDArray[np.bool_]]:
-        image_BYX = blocks.read(window)
+        image_BYX = piece.image(window)
         return image_BYX, valid_pixels(image_BYX, area.compose.nodata)
 
     return read

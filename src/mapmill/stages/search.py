@@ -17,8 +17,9 @@ from mapmill.catalogue import files, sample
 from mapmill.catalogue.files import Found
 from mapmill.config import Area
 from mapmill.errors import CatalogueError, ContractError
+from mapmill.extent import extent_of
 from mapmill.layout import Layout
-from mapmill.raster import RasterInfo, inspect
+from mapmill.raster import RasterInfo, area_bounds_wgs84, inspect
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,13 @@ def run(area_path: Path, period_name: str, output: Path) -> None:
     """
     area = load_area(area_path)
     archive = Layout(area_path.stem).download("sample.whl")
-    inside = archive if area.search.source == "sample" else None
+    inside = archive if area.source == "sample" else None
     found = _find(area, period_name, inside)
     items = [
         _item(list(group), area, period_name, output.parent, inside)
         for _, group in groupby(found, lambda f: f.scene)
     ]
+    items = _over_the_area(items, area, period_name)
     _check_bands(items, area)
     write_json(output, _without_root(pystac.ItemCollection(items).to_dict()))
     log.info("%d scenes of %d files in %s", len(items), len(found), output)
@@ -89,6 +91,26 @@ def _item(
     return item
 
 
+def _over_the_area(items: list[pystac.Item], area: Area, period: str) -> list[pystac.Item]:
+    """Scenes that share ground with the area; the others are left out."""
+    west, south, east, north = area_bounds_wgs84(area.the_grid(), extent_of(area))
+    kept = []
+    for item in items:
+        left, bottom, right, top = item.bbox or (0.0, 0.0, 0.0, 0.0)
+        if left < east and right > west and bottom < north and top > south:
+            kept.append(item)
+        else:
+            log.info("scene %s lies beside the area and is left out", item.id)
+    if not kept:
+        raise CatalogueError(
+            f"period {period}",
+            f"none of {len(items)} scenes over the area",
+            f"scenes of {west:.3f}, {south:.3f} to {east:.3f}, {north:.3f} degrees",
+            "check the files, their CRS and grid.bounds",
+        )
+    return kept
+
+
 def _openable(found: Found, archive: Path | None) -> Path:
     return Path(found.path) if archive is None else Path(f"/vsizip/{{{archive}}}/{found.path}")
 
@@ -115,7 +137,8 @@ def _parse(text: str | None) -> datetime.datetime | None:
 def _band_names(found: Found, info: RasterInfo, area: Area) -> list[str]:
     if found.asset != "image":  # the pattern has {band}
         return [found.asset]
-    names = area.search.bands or [name for name in info.bands if name]
+    given = area.search.bands if area.search else None
+    names = given or [name for name in info.bands if name]
     if len(names) != info.count:
         raise ContractError(
             found.path,

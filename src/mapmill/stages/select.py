@@ -2,68 +2,133 @@
 
 import logging
 from collections import Counter
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mapmill import figures
 from mapmill.areafile import load_area
+from mapmill.atomic import write_json
+from mapmill.chips import column_of
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.grid import Window
 from mapmill.layout import Layout
+from mapmill.pieces import Piece, Pieces, mosaic_of
 from mapmill.progress import track
-from mapmill.raster import Array, BlockMosaic, valid_pixels
+from mapmill.raster import Array, valid_pixels
 from mapmill.sections import Select
-from mapmill.splits import PartFinder, regions
+from mapmill.shift import Shift, ShiftFinder
+from mapmill.splits import PartFinder, Region, chip_parts, deal, regions
 from mapmill.tiles import Tile, write_tiles
 
 log = logging.getLogger(__name__)
+SHIFT_TILES = 200
+"""Tiles on which labels and image are compared, at most."""
 
 
-def run(area_path: Path, output: Path, figure: Path) -> None:
-    """Write the table of tiles and a picture of it.
+def run(area_path: Path, output: Path, figure: Path, shift: Path) -> None:
+    """Write the table of tiles, a picture of it, and a picture of how labels fit the image.
 
     Raises
     ------
     ContractError
-        if no training tile is left.
+        if a period has no imagery at all, or no training tile is left.
     """
     area = load_area(area_path)
-    layout = Layout(area_path.stem)
-    grid = area.grid.grid()
-    windows = candidates(area.select, grid.window)
-    split = area.select.split
-    finder = PartFinder(regions(split, grid.window, windows, area.select.step), split.buffer)
-    labels = BlockMosaic(grid, layout.downsample, 0)
+    pieces = Pieces(area, Layout(area_path.stem))
     tiles: list[Tile] = []
-    for period in area.search.periods:
-        images = BlockMosaic(grid, partial(layout.compose, period), area.compose.nodata)
-        rows = sorted({window.row for window in windows})
-        for row in track(rows, f"select {period}", len(rows), "rows"):
-            strip = Window(row, 0, area.select.size, grid.width)
-            label_YX = labels.read(strip)[0]
-            valid_YX = valid_pixels(images.read(strip), area.compose.nodata)
-            inside = [window for window in windows if window.row == row]
-            tiles += [_tile(area, period, w, strip, label_YX, valid_YX, finder) for w in inside]
+    parts = _parts_of_chips(area, pieces.names) if area.chips else {}
+    finder = ShiftFinder()
+    for number, name in enumerate(track(pieces.names, "select", len(pieces.names), "pieces")):
+        piece = pieces.open(name)
+        found = list(_tiles(area, piece, parts.get(name), number))
+        tiles += found
+        if piece.is_chip:
+            _compare(area, piece, found, SHIFT_TILES // len(pieces.names) + 1, finder)
+        elif number == 0:  # another period shows the same edges again
+            _compare(area, piece, found, SHIFT_TILES, finder)
+        if not piece.is_chip and not any(tile.valid for tile in found):
+            folder = Layout(area_path.stem).compose(name, "").parent
+            raise ContractError(
+                folder, "no pixel with data", "imagery of the area", "check the period's scenes"
+            )
     write_tiles(output, tiles, len(area.classes))
-    figures.tile_map(figure, area, tiles, labels)
-    _report(output, tiles)
+    shifted = finder.result()
+    figures.shift_figure(shift, area, finder.surface(), shifted)
+    write_json(shift.with_suffix(".json"), _as_json(shifted))
+    log.log(logging.WARNING if shifted.is_wrong else logging.INFO, shifted.sentence())
+    if area.chips:
+        figures.chip_sheet(figure, area, tiles, pieces)
+    else:
+        labels = mosaic_of(area, Layout(area_path.stem).downsample, 0)
+        figures.tile_map(figure, area, tiles, labels.thin(figures.thinning(area), [1])[0])
+    _report(area, output, tiles)
 
 
-def candidates(chosen: Select, whole: Window) -> list[Window]:
-    """Square windows that lie wholly in the area, from its north-western corner."""
-    return [
-        Window(row, col, chosen.size, chosen.size)
-        for row in range(0, whole.height - chosen.size + 1, chosen.step)
-        for col in range(0, whole.width - chosen.size + 1, chosen.step)
-    ]
+def _parts_of_chips(area: Area, names: list[str]) -> dict[str, tuple[str, int | None]]:
+    """Part and fold of each chip; none where tiles are dealt out one by one."""
+    split = area.split()
+    if split.method == "random" or area.chips is None:
+        return {}
+    columns = {c: column_of(area.chips, c, names) for c in (split.column, split.strata) if c}
+    return chip_parts(split, names, columns)
+
+
+def _tiles(
+    area: Area, piece: Piece, given: tuple[str, int | None] | None, number: int
+) -> Iterator[Tile]:
+    """Tiles of a piece; one row of them is in memory at a time.
+
+    Parameters
+    ----------
+    given : part and fold of the whole piece, where it is a chip that is dealt out whole
+    number : of the piece, so that tiles of each chip are dealt out anew
+    """
+    chosen, split = area.the_select(), area.split()
+    windows = candidates(chosen, piece.extent, piece.is_chip)
+    if given:
+        everywhere = piece.extent.grow(chosen.size)
+        finder = PartFinder([Region(everywhere, *given)], 0)
+    elif piece.is_chip:
+        dealt = deal(split.model_copy(update={"seed": split.seed + number}), len(windows))
+        finder = PartFinder([Region(w, *d) for w, d in zip(windows, dealt, strict=True)], 0)
+    else:
+        cells = regions(split, piece.extent, windows, chosen.step)
+        finder = PartFinder(cells, split.buffer)
+    for row in sorted({window.row for window in windows}):
+        inside = [window for window in windows if window.row == row]
+        first, last = inside[0], inside[-1]
+        strip = Window(row, first.col, chosen.size, last.col_end - first.col)
+        label_YX = piece.label(strip)
+        valid_YX = valid_pixels(piece.image(strip), area.compose.nodata)
+        for window in inside:
+            yield _tile(area, piece, window, strip, label_YX, valid_YX, finder)
+
+
+def candidates(chosen: Select, extent: Window, beyond: bool) -> list[Window]:
+    """Square windows on a lattice from the grid's (or chip's) north-western corner.
+
+    Parameters
+    ----------
+    beyond : take in the last tiles that reach beyond the edge, instead of leaving pixels out
+    """
+    over = 0 if beyond else chosen.size - 1
+    rows = range(_next(extent.row, chosen.step), extent.row_end - over, chosen.step)
+    cols = range(_next(extent.col, chosen.step), extent.col_end - over, chosen.step)
+    return [Window(row, col, chosen.size, chosen.size) for row in rows for col in cols]
+
+
+def _next(start: int, step: int) -> int:
+    return -(-start // step) * step
 
 
 def _tile(
     area: Area,
-    period: str,
+    piece: Piece,
     window: Window,
     strip: Window,
     label_YX: Array,
@@ -74,9 +139,34 @@ def _tile(
     counts = np.bincount(label_YX[place].ravel(), minlength=len(area.classes) + 1)
     valid = float(valid_YX[place].mean())
     labelled = float(counts[1:].sum() / counts.sum())
-    split, dropped = finder.part_of(window)
-    dropped = dropped or reason(area.select, valid, labelled, counts[1:])
-    return Tile(period, window, valid, labelled, split, dropped, tuple(int(c) for c in counts[1:]))
+    split, fold, dropped = finder.part_of(window)
+    dropped = dropped or reason(area.the_select(), valid, labelled, counts[1:])
+    names = ("", piece.name) if piece.is_chip else (piece.name, "")
+    pixels = tuple(int(count) for count in counts[1:])
+    return Tile(*names, window, valid, labelled, split, fold, dropped, pixels)
+
+
+def _compare(area: Area, piece: Piece, tiles: list[Tile], wanted: int, finder: ShiftFinder) -> None:
+    """Add the edges of some tiles, spread over the piece, to those looked at for a shift."""
+    step = area.the_select().step
+    every = -(-area.the_select().size // step) * step  # tiles that overlap would count twice
+    full = [
+        tile
+        for tile in tiles
+        if tile.labelled and tile.valid
+        if tile.window.row % every < step and tile.window.col % every < step
+    ]
+    for tile in full[:: -(-len(full) // wanted) or 1]:
+        image_BYX = piece.image(tile.window)
+        finder.add(
+            image_BYX, valid_pixels(image_BYX, area.compose.nodata), piece.label(tile.window)
+        )
+
+
+def _as_json(shift: Shift) -> dict[str, Any]:
+    """The shift as JSON values."""
+    numbers = {key: round(value, 4) for key, value in asdict(shift).items() if value == value}
+    return numbers | {"is_wrong": shift.is_wrong, "sentence": shift.sentence()}
 
 
 def reason(chosen: Select, valid: float, labelled: float, counts_C: Array) -> str:
@@ -100,12 +190,12 @@ def reason(chosen: Select, valid: float, labelled: float, counts_C: Array) -> st
     return ""
 
 
-def _report(output: Path, tiles: list[Tile]) -> None:
+def _report(area: Area, output: Path, tiles: list[Tile]) -> None:
     kept = Counter(tile.split for tile in tiles if not tile.dropped)
     log.info("%s: kept %s", output, ", ".join(f"{n} {s}" for s, n in sorted(kept.items())))
     for why, number in Counter(t.dropped for t in tiles if t.dropped).most_common():
         log.info("dropped %d tiles: %s", number, why)
-    if not kept["train"]:
+    if area.runs and not kept["train"]:
         reasons = Counter(f"{t.dropped or t.split}" for t in tiles).most_common()
         counted = ", ".join(f"{number} {why}" for why, number in reasons) or "none at all"
         raise ContractError(

@@ -1,0 +1,167 @@
+"""The text of an area file as a value, with mistakes told in one line."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mapmill.codes import read_codes
+from mapmill.config import Area
+from mapmill.consistency import check
+from mapmill.errors import ConfigError
+from mapmill.sections import Section, Train
+
+
+class _StrictLoader(yaml.CSafeLoader):
+    """YAML without duplicate keys, which the standard loader lets the last one win."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, (str, int, float, bool, type(None))):
+            raise yaml.MarkedYAMLError(
+                problem="a key that is no plain word", problem_mark=key_node.start_mark
+            )
+        if key in seen:
+            raise yaml.MarkedYAMLError(
+                problem=f"duplicate key {key!r}", problem_mark=key_node.start_mark
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+# A date stays the text it was written as: names of periods and moments are texts.
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if not tag.endswith(":timestamp")]
+    for first, pairs in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def parse_area(path: Path) -> Area:
+    """Read an area file by itself.
+
+    Raises
+    ------
+    ConfigError
+        with one line that names the file, the key, what was found and what is allowed.
+    """
+    if not re.fullmatch(r"[a-z0-9-]+", path.stem):
+        raise ConfigError(
+            path, f"the name {path.stem!r}", "lower-case letters, digits and hyphens", "rename it"
+        )
+    content = _mapping_in(path)
+    labels = content.get("labels")
+    if isinstance(labels, dict):
+        if isinstance(labels.get("codes"), dict):
+            labels["codes"] = {str(code): value for code, value in labels["codes"].items()}
+        if isinstance(labels.get("table"), str):
+            if labels.get("codes") is not None:
+                raise ConfigError(
+                    f"{path}: labels", "codes and table", "one of them", "take one out"
+                )
+            labels["codes"] = read_codes(Path(labels["table"]))
+    search = content.get("search")
+    if isinstance(search, dict) and isinstance(search.get("periods"), dict):
+        search["periods"] = {str(name): value for name, value in search["periods"].items()}
+    try:
+        area = Area.model_validate(content)
+        check(area)
+    except ValidationError as error:
+        raise _one_line(path, error, content) from None
+    except ValueError as error:
+        raise _inconsistent(path, "", str(error)) from None
+    return area
+
+
+def _inconsistent(path: Path, section: str, problem: str) -> ConfigError:
+    """A mistake told as `key: what is wrong`, or just what is wrong."""
+    key, told, rest = problem.partition(": ")
+    is_key = told and re.fullmatch(r"[^\s:]+", key)
+    place = ".".join(part for part in (section, key if is_key else "") if part)
+    found = rest if is_key else problem
+    return ConfigError(
+        f"{path}: {place}" if place else path, found, "an area that fits", "correct it"
+    )
+
+
+def _mapping_in(path: Path) -> dict[str, Any]:
+    """The YAML file's content."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise ConfigError(path, "no such file", "an area file", f"areas here: {known}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path, str(error), "a readable UTF-8 file", "check the file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(line, problem, "valid YAML", "correct that line") from None
+    if not isinstance(content, dict):
+        raise ConfigError(path, type(content).__name__, "a mapping of sections", "see demo.yaml")
+    return content
+
+
+def _one_line(path: Path, error: ValidationError, content: dict[str, Any]) -> ConfigError:
+    """The first mistake, as file: key path: found, expected, remedy."""
+    first = next((e for e in error.errors() if e["type"] == "extra_forbidden"), error.errors()[0])
+    keys = [str(key) for key in first["loc"] if key != "[key]"]
+    where = f"{path}: {'.'.join(keys)}" if keys else str(path)
+    more = f" ({error.error_count() - 1} more mistakes follow)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        allowed = _keys_at(first["loc"][:-1])
+        near = difflib.get_close_matches(keys[-1], allowed, n=1, cutoff=0.5)
+        belongs = _home_of(keys[-1])
+        remedy = f"did you mean {near[0]!r}?" if near else "remove it"
+        remedy = f"it belongs under {belongs}" if belongs and not near else remedy
+        return ConfigError(
+            where, f"unknown key {keys[-1]!r}", f"one of {', '.join(allowed)}", remedy + more
+        )
+    if first["type"] == "missing":
+        return ConfigError(where, "nothing", "a value, since the key is required", "add it" + more)
+    if first["type"] == "value_error":
+        return _inconsistent(path, ".".join(keys), first["msg"].removeprefix("Value error, "))
+    found = repr(first["input"])
+    found = found if len(found) < 80 else found[:77] + "..."
+    return ConfigError(
+        where, found, first["msg"].replace("Input should be ", ""), "correct it" + more
+    )
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the keys allowed at a place in the area file."""
+    model: type[BaseModel] = Area
+    if location[:1] == ("runs",):
+        model, location = Train, location[2:]
+    for key in location:
+        field = model.model_fields.get(str(key))
+        if field is None:
+            continue  # a name chosen by the user, such as that of a period
+        model = next((m for m in _models_in(field.annotation)), model)
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _home_of(key: str) -> str:
+    """Where a key of this name is at home: the section, or the first level; '' if nowhere."""
+    if key in Area.model_fields:
+        return "the first level of the file"
+    for name, field in Area.model_fields.items():
+        for model in _models_in(field.annotation):
+            if issubclass(model, Section) and key in model.model_fields:
+                return f"{name}:"
+    return ""

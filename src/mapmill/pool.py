@@ -1,0 +1,186 @@
+"""Patches of one or more areas, brought to the bands, classes and units of the one that learns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapmill.config import Area
+from mapmill.errors import ContractError
+from mapmill.layout import Layout
+from mapmill.sections import Pool
+from mapmill.store import PatchStore
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One area's patches, seen in the learning area's terms."""
+
+    name: str
+    store: PatchStore
+    bands: list[int]
+    """For each band here, its number there."""
+    classes: NDArray[np.uint8]
+    """Class here for each class there, 0 to K."""
+    scale: float
+    offset: float
+
+    @property
+    def is_same(self) -> bool:
+        """Whether nothing needs to be changed."""
+        ordered = self.bands == list(range(len(self.store.attributes["bands"])))
+        same = np.array_equal(self.classes, np.arange(len(self.classes)))
+        return ordered and same and (self.scale, self.offset) == (1.0, 0.0)
+
+
+class PatchPool:
+    """Patches of all members as if they were in one store.
+
+    Of one member that needs no change the arrays are the store's own; else images become
+    float32, with NaN where there is no data.
+    """
+
+    def __init__(self, area: Area, own: str, pools: Mapping[str, Pool]) -> None:
+        self._classes = len(area.classes)
+        self.members = [_member(area, own, name, pool) for name, pool in pools.items()]
+        self._arrays = [member.store.arrays() for member in self.members]
+        sizes = {m.name: arrays[1].shape[1] for m, arrays in zip(self.members, self._arrays)}
+        if len(set(sizes.values())) > 1:
+            found = ", ".join(f"{size} px in {name}" for name, size in sizes.items())
+            raise ContractError("train.train_on", found, "patches of one size", "set select.size")
+        counts = [label.shape[0] for _, label in self._arrays]
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._native = len(self.members) == 1 and self.members[0].is_same
+        self._nodata = [member.store.attributes["nodata"] for member in self.members]
+
+    @property
+    def nodata(self) -> float | None:
+        """Value of missing pixels in the images; None is NaN."""
+        nodata: float | None = self._nodata[0] if self._native else None
+        return nodata
+
+    def indices(self, split: str) -> NDArray[np.int64]:
+        """Numbers of the patches of a split."""
+        parts = [m.store.indices(split) + start for m, start in zip(self.members, self._starts)]
+        return np.concatenate(parts)
+
+    def images(self) -> Any:
+        """(patch, band, y, x), read when it is indexed by a number."""
+        return self._arrays[0][0] if self._native else _Indexed(self._image)
+
+    def labels(self) -> Any:
+        """(patch, y, x) uint8, likewise."""
+        return self._arrays[0][1] if self._native else _Indexed(self._label)
+
+    def _place(self, index: int) -> tuple[int, int]:
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return number, index - int(self._starts[number])
+
+    def _image(self, index: int) -> Array:
+        number, local = self._place(index)
+        member, nodata = self.members[number], self._nodata[number]
+        there_BYX = self._arrays[number][0][local][member.bands]
+        image_BYX = there_BYX.astype(np.float32) * member.scale + member.offset
+        missing = np.isnan(there_BYX) if nodata is None else there_BYX == nodata
+        return np.where(missing, np.float32(np.nan), image_BYX.astype(np.float32))
+
+    def _label(self, index: int) -> Array:
+        number, local = self._place(index)
+        return np.asarray(self.members[number].classes[self._arrays[number][1][local]])
+
+    def class_pixels(self) -> list[int]:
+        """Training pixels of class 1 to K here."""
+        total = np.zeros(256, np.int64)
+        for member in self.members:
+            np.add.at(total, member.classes[1:], member.store.attributes["class_pixels"])
+        return [int(value) for value in total[1 : self._classes + 1]]
+
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each band here over the training pixels of all."""
+        pixels, means, squares = [], [], []
+        for member in self.members:
+            found = member.store.attributes["statistics"]
+            mean = np.array(found["mean"])[member.bands] * member.scale + member.offset
+            sd = np.array(found["sd"])[member.bands] * member.scale
+            pixels.append(found["pixels"][0])
+            means.append(mean)
+            squares.append(sd**2 + mean**2)
+        share = np.array(pixels) / max(sum(pixels), 1)
+        mean = np.tensordot(share, np.stack(means), axes=1)
+        variance = np.maximum(np.tensordot(share, np.stack(squares), axes=1) - mean**2, 0)
+        if self._native:  # the store's own numbers, not rounded once more
+            found = self.members[0].store.attributes["statistics"]
+            return found["mean"], found["sd"]
+        return mean.tolist(), np.sqrt(variance).tolist()
+
+    def folders(self) -> str:
+        """Where the patches are, for messages."""
+        return " and ".join(str(member.store.folder) for member in self.members)
+
+    def digest(self) -> str:
+        """What the patches were made by, for provenance."""
+        return "+".join(member.store.attributes["MAPMILL_SETTINGS"] for member in self.members)
+
+
+class _Indexed:
+    """A function of a patch's number, as something to index."""
+
+    def __init__(self, read: Any) -> None:
+        self._read = read
+
+    def __getitem__(self, index: int) -> Array:
+        array: Array = self._read(index)
+        return array
+
+
+def _member(area: Area, own: str, name: str, pool: Pool) -> Member:
+    """One area's patches, after checking that bands, classes and units agree or are mapped."""
+    store = PatchStore(Layout(name).patches)
+    held = store.attributes
+    names = list(held["classes"].values())
+    if name == own and (held["bands"] != area.bands or names != area.class_names):
+        raise ContractError(
+            store.folder,
+            f"bands {', '.join(held['bands'])} and classes {', '.join(names)}",
+            "those of the area file",
+            "rerun pack",
+        )
+    key = f"train.train_on.{name}"
+    bands = [pool.bands.get(band, band) for band in area.bands]
+    for band in bands:
+        if band not in held["bands"]:
+            raise ContractError(
+                store.folder,
+                f"bands {', '.join(held['bands'])}",
+                f"{band}",
+                f"map it: {key}.bands, band here to band there",
+            )
+    classes = [0, *(_number(area, each, store, f"{key}.classes", pool) for each in names)]
+    told = {"scale", "offset"} & pool.model_fields_set
+    if held.get("units", area.compose.units) != area.compose.units and not told:
+        raise ContractError(
+            store.folder,
+            f"units {held['units']}",
+            area.compose.units,
+            f"map them: {key}.scale and offset, or correct compose.units",
+        )
+    numbers = [held["bands"].index(band) for band in bands]
+    return Member(name, store, numbers, np.array(classes, np.uint8), pool.scale, pool.offset)
+
+
+def _number(area: Area, name: str, store: PatchStore, key: str, pool: Pool) -> int:
+    """The class here that is called `name`."""
+    if name in pool.classes:
+        return pool.classes[name]
+    if name not in area.class_names:
+        raise ContractError(
+            store.folder,
+            f"class {name}",
+            f"classes {', '.join(area.class_names)}",
+            f"map it: {key}, name there to class here (0: ignore)",
+        )
+    return area.class_names.index(name) + 1

@@ -1,0 +1,53 @@
+"""The sections of an area file: one for each stage, of its own name, and what they share.
+
+Everything is frozen; an unknown key is an error.
+"""
+
+from mapmill.sections.acquire import (
+    ChipFiles,
+    ChipImages,
+    Chips,
+    ClassEntry,
+    Download,
+    GridSection,
+    Labels,
+    Period,
+    Remote,
+    Sample,
+    Search,
+)
+from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Name, RunOfArea, Section
+from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Predict, Train, Weights
+from mapmill.sections.prepare import Compose, Downsample, Pack, Select, Split
+
+__all__ = [
+    "SPLITS",
+    "VECTOR_SUFFIXES",
+    "Assess",
+    "Box",
+    "ChipFiles",
+    "ChipImages",
+    "Chips",
+    "ClassEntry",
+    "Compose",
+    "Download",
+    "Downsample",
+    "GridSection",
+    "Labels",
+    "Map",
+    "Mosaic",
+    "Name",
+    "Pack",
+    "Period",
+    "Pool",
+    "Predict",
+    "Remote",
+    "RunOfArea",
+    "Sample",
+    "Search",
+    "Section",
+    "Select",
+    "Split",
+    "Train",
+    "Weights",
+]

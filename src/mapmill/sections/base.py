@@ -1,0 +1,40 @@
+"""What all sections of an area file share: their base and the kinds of their values."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+SPLITS = ("train", "val", "test")
+VECTOR_SUFFIXES = {".gpkg", ".geojson", ".json", ".fgb"}
+
+
+def _plain_name(name: str) -> str:
+    if not name or not all(c.isascii() and (c.islower() or c.isdigit() or c == "-") for c in name):
+        raise ValueError("a name has lower-case letters, digits and hyphens only")
+    return name
+
+
+def _no_repeats(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{values} names a value twice")
+    return values
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+Distinct = AfterValidator(_no_repeats)
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+"""left, bottom, right, top, in units of the CRS."""
+Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
+Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+/\S*[A-Za-z0-9]$")]
+RunOfArea = Annotated[str, Field(pattern="^[a-z0-9-]+/[a-z0-9-]+$")]
+"""A run of an area, `area/run`."""
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

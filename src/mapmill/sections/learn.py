@@ -1,0 +1,124 @@
+"""From patches to a scored map: train, predict, mosaic, assess."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mapmill.sections.acquire import Remote
+from mapmill.sections.base import Distinct, Name, RunOfArea, Section
+
+
+class Weights(Remote):
+    """Weights for the encoder: a .safetensors or torch file, on disk or fetched."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "Weights":
+        if not self.source:
+            raise ValueError("give file: or url:")
+        if self.url and not self.sha256:
+            raise ValueError("weights from url: need their sha256")
+        if self.suffix not in (".safetensors", ".pth", ".pt"):
+            raise ValueError(f"{self.source} is no .safetensors, .pth or .pt file")
+        return self
+
+
+class Pool(Section):
+    """How the patches of another area are brought to this one's bands, classes and units."""
+
+    bands: dict[str, str] = Field(default_factory=dict)
+    """Band here -> band there, where the names differ."""
+    classes: dict[str, int] = Field(default_factory=dict)
+    """Name of a class there -> class here (0: ignore), where the names differ."""
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Values there are multiplied by this and then shifted by `offset` to be in units here."""
+    offset: float = Field(default=0.0, allow_inf_nan=False)
+
+
+def _named_pools(value: Any) -> Any:
+    """A list of areas is a mapping without changes."""
+    return {name: {} for name in value} if isinstance(value, list) else value
+
+
+Pools = Annotated[dict[Name, Pool], BeforeValidator(_named_pools)]
+
+
+class Train(Section):
+    """One run of training; `runs` overrides any of it by name."""
+
+    net: Literal["unet"] = "unet"
+    encoder: Literal["plain", "resnet18", "resnet34", "resnet50"] = "plain"
+    """plain: the U-Net's own, of `depth` levels; a ResNet halves five times."""
+    weights: Weights | None = None
+    """Weights that a ResNet encoder starts from; without them it starts at random."""
+    init: RunOfArea | None = None
+    """`area/run`: start from this trained model and fine-tune it."""
+    train_on: Pools | None = Field(default=None, min_length=1)
+    """Areas whose patches are learnt from, by default this one alone; this one's own are used
+    only if it is named."""
+    absent_classes: Literal["refuse", "warn"] = "refuse"
+    """What to do where a class has no training pixel at all."""
+    width: int = Field(default=32, ge=1)
+    """Channels of the finest level."""
+    depth: int = Field(default=4, ge=1, le=6)
+    """Number of halvings of the plain encoder."""
+    loss: Literal["cross-entropy", "dice", "cross-entropy+dice"] = "cross-entropy"
+    class_weights: Literal["none", "inverse", "sqrt-inverse"] = "sqrt-inverse"
+    """Weight of a class by the number of its training pixels, mean 1 over pixels."""
+    steps: int = Field(default=400, ge=1)
+    batch: int = Field(default=8, ge=1)
+    crop: int | None = Field(default=None, ge=16)
+    """Side of a random crop of the patch; the whole patch by default. Sides that do not divide by
+    the net's stride are filled up with ignored pixels."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    jitter: float = Field(default=0.0, ge=0)
+    """Standard deviation of a random gain and offset per band, in standard deviations."""
+    validate_every: int = Field(default=50, ge=1)
+    """Steps between two looks at the validation part; the best of them is kept."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Distinct] = Field(
+        default_factory=lambda: [1], min_length=1
+    )
+    """One model is trained for each."""
+    threads: int = Field(default=2, ge=1)
+    """CPU threads; part of the result, since they change the order of floating-point sums."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class Predict(Section):
+    """The model over the whole grid."""
+
+    tile: int = Field(default=1024, ge=64)
+    """Side of the square predicted at once, in pixels; it does not change the result."""
+    threads: int = Field(default=2, ge=1)
+    """CPU threads of one block."""
+    members: bool = True
+    """Where a map is made by several models, keep the class map of each beside their mean."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class Mosaic(Section):
+    """The published map."""
+
+    compress: Literal["DEFLATE", "ZSTD", "LZW"] = "DEFLATE"
+
+
+class Assess(Section):
+    """Scores of the map."""
+
+    block: int = Field(default=256, ge=1)
+    """Side of the spatial blocks that are resampled for intervals, in pixels."""
+    draws: int = Field(default=1000, ge=100)
+    """Bootstrap draws."""
+    seed: int = 0
+    baseline: Literal["random-forest"] | None = None
+    """Also fit a per-pixel random forest on the training tiles and score it likewise."""
+
+
+class Map(Section):
+    """A published map: the models of one run, averaged over its seeds and periods."""
+
+    run: Name | None = None
+    """A run of this area; by default the area's `model`."""
+    periods: list[Name] | None = None
+    """All periods by default."""

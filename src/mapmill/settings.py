@@ -1,0 +1,93 @@
+"""What a stage's output depends on: its settings, as JSON values, and their digest."""
+
+import hashlib
+import json
+from typing import Any
+
+from mapmill.chain import VERSION
+from mapmill.config import Area
+
+PLACE = ("compose", "downsample", "select", "predict", "mosaic", "assess")
+"""Stages whose outputs lie on the grid."""
+EXTENT = ("select", "predict", "mosaic", "assess")
+"""Stages that look beyond one block: which blocks there are matters to them."""
+
+
+def settings(area: Area, stage: str, name: str | None = None) -> dict[str, Any]:
+    """Everything in the area file that a stage's output depends on, as JSON values.
+
+    Parameters
+    ----------
+    stage : name of the stage
+    name : the period for `search`, the file for `download`, the model for `train`, the map for
+        `predict` and `mosaic`
+    """
+    content = area.model_dump(mode="json")
+    result = {"version": VERSION[stage]} | _section(area, content, stage, name or "")
+    if stage in PLACE:
+        result |= {f"grid.{key}": value for key, value in (content["grid"] or {}).items()}
+    if stage in EXTENT:
+        result |= {key: content[key] for key in ("aoi", "window") if content[key]}
+    if stage in ("select", "pack", "predict") and area.chips:
+        result |= {f"chips.{key}": value for key, value in content["chips"].items()}
+        result |= {f"compose.{key}": value for key, value in content["compose"].items()}
+    if stage == "downsample" or (stage == "select" and area.chips):
+        result |= {f"labels.{key}": value for key, value in (content["labels"] or {}).items()}
+    if stage in ("downsample", "select"):
+        result["classes"] = sorted(area.classes)
+    if stage in ("pack", "train"):
+        result["classes"] = {value: area.classes[value].name for value in sorted(area.classes)}
+        result["units"] = area.compose.units
+    if stage == "predict":
+        run = area.run_of(name or "")
+        result |= {
+            "models": area.seeds_of(run) if run else area.model,
+            "periods": area.periods_of(name or ""),
+        }
+    if stage in ("mosaic", "assess"):
+        shown = ("classes", "attribution", "title", "license")
+        result |= {key: content[key] for key in shown}
+    return result
+
+
+def _section(area: Area, content: dict[str, Any], stage: str, name: str) -> dict[str, Any]:
+    """The stage's own section, or what of it concerns `name`."""
+    if stage == "train":
+        run, seed = area.run_and_seed(name)
+        return area.train_of(run).model_dump(mode="json", exclude={"seeds"}) | {"seed": seed}
+    if stage == "search":
+        own: dict[str, Any] = content["search"]
+        return own | {"periods": area.period(name).model_dump(mode="json")}
+    if stage == "download":
+        return _download(area, content, name)
+    section: dict[str, Any] = content[stage] or {}
+    return section
+
+
+def _download(area: Area, content: dict[str, Any], name: str) -> dict[str, Any]:
+    """What one downloaded file depends on."""
+    kind, _, rest = name.partition("/")
+    if name == "sample.whl":
+        return content["download"]["sample"] or {}
+    if rest:
+        return _request(area, content) if not area.period(kind).is_local else {}
+    if kind.startswith("labels."):
+        keys = ("file", "url", "size", "sha256")
+        place = {key: content["labels"][key] for key in keys} if content["labels"] else {}
+        return place | {"source": area.source}
+    if kind.startswith("weights-"):
+        run = kind.removeprefix("weights-").rpartition(".")[0]
+        weights = area.train_of(run).weights
+        return weights.model_dump(mode="json") if weights else {}
+    return {}
+
+
+def _request(area: Area, content: dict[str, Any]) -> dict[str, Any]:
+    """What is asked of a service that serves block by block."""
+    return {"grid": content["grid"], "bands": area.compose.bands}
+
+
+def digest(area: Area, stage: str, name: str | None = None) -> str:
+    """Short digest of `settings`, for provenance."""
+    text = json.dumps(settings(area, stage, name), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
