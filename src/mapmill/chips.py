@@ -88,7 +88,10 @@ def _matched(pattern: str, kind: str) -> dict[str, Path]:
         found[name] = Path(path)
     if not found:
         raise ConfigError(
-            f"chips.{kind}", f"no file like {pattern}", "at least one", "correct the pattern"
+            f"chips.{kind}",
+            f"no file like {pattern}",
+            "at least one",
+            "get the data (the area file may say where), or correct it",
         )
     return found
 

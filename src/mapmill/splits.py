@@ -129,13 +129,13 @@ def _part_of_fold(split: Split, fold: int) -> str:
 
 def _shares(split: Split, count: int) -> list[str]:
     shares = np.array([split.train, split.val, split.test])
-    numbers = np.floor(shares * count).astype(int)
-    numbers[(numbers == 0) & (shares > 0)] = 1
-    numbers[0] += count - numbers.sum()
-    while numbers[0] < 1 and numbers.max() > 1:
-        numbers[numbers.argmax()] -= 1
-        numbers[0] += 1
-    numbers[0] = max(0, numbers[0])
+    numbers = np.floor(shares * count + 1e-9).astype(int)
+    for index in np.argsort(numbers - shares * count, kind="stable")[: count - numbers.sum()]:
+        numbers[index] += 1  # the largest remainders get what is left
+    for index in np.flatnonzero((numbers == 0) & (shares > 0)):
+        if numbers.max() > 1:
+            numbers[numbers.argmax()] -= 1
+            numbers[index] = 1
     names = [name for name, number in zip(SPLITS, numbers, strict=True) for _ in range(number)]
     order = np.random.default_rng(split.seed).permutation(count)
     dealt = [""] * count

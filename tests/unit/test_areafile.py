@@ -77,7 +77,7 @@ MISTAKES = {
     "missing section": (
         "labels:\n  file: data/labels.tif\n",
         "",
-        [f"{HERE}: labels:", "nothing", "required", "add it"],
+        [f"{HERE}: labels:", "nothing", "run unet learns from this area"],
     ),
     "missing key": ("  size: 32\n", "", ["select.size", "nothing", "required", "add it"]),
     "wrong type": ("  width: 4", "  width: four", ["train.width", "'four'", "integer"]),
