@@ -1,13 +1,14 @@
 """Area files, and what one says of another: models, patches and weights that it borrows."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mapmill.config import Area
 from mapmill.errors import ConfigError
 from mapmill.layout import Layout
 from mapmill.parse import parse_area
 from mapmill.reach import reach_bound
+from mapmill.sections import Pool
 
 
 def load_area(path: Path) -> Area:
@@ -48,16 +49,111 @@ def check_relatives(path: Path, area: Area) -> None:
     for name in area.runs:
         chosen = area.train_of(name)
         if chosen.init:
-            other, run = run_beside(path, chosen.init, f"train.init (run {name})")
-            if chosen.init == f"{path.stem}/{name}":
-                raise ConfigError(f"{path}: train.init", chosen.init, "another run", "correct it")
-            _agree(path, "train.init", chosen.init, "bands", other.bands, area.bands)
-            for key in ("encoder", "width", "depth"):
-                theirs, ours = getattr(other.train_of(run), key), getattr(chosen, key)
-                _agree(path, "train.init", chosen.init, key, theirs, ours)
-        for pooled in chosen.train_on or {}:
-            if pooled != path.stem:
-                area_beside(path, pooled, f"train.train_on (run {name})")
+            _check_init(path, area, name, chosen.init)
+        if chosen.train_on:
+            _check_pools(path, area, name, chosen.train_on)
+
+
+def _check_init(path: Path, area: Area, name: str, named: str) -> None:
+    """The run that a run starts from exists, fits, and does not start from this one."""
+    key, chosen = f"train.init (run {name})", area.train_of(name)
+    other, run = run_beside(path, named, key)
+    _agree(path, key, named, "bands", other.bands, area.bands)
+    _agree(path, key, named, "compose.units", other.compose.units, area.compose.units)
+    sizes = ["encoder", "width"] + ["depth"] * (chosen.encoder == "plain")
+    for size in sizes:
+        theirs, ours = getattr(other.train_of(run), size), getattr(chosen, size)
+        _agree(path, key, named, size, theirs, ours)
+    chain = [f"{path.stem}/{name}"]
+    while named not in chain:
+        chain.append(named)
+        other, run = run_beside(path, named, key)
+        named = other.train_of(run).init or ""
+        if not named:
+            return
+    circle = " from ".join([*chain, named])  # it may close behind this run
+    raise ConfigError(f"{path}: {key}", circle, "a run that starts elsewhere", "correct it")
+
+
+def _check_pools(path: Path, area: Area, run: str, pools: dict[str, Pool]) -> None:
+    """Areas whose patches are pooled exist, have labels, and their patches fit once mapped."""
+    sizes: dict[str, int] = {}
+    for name, pool in pools.items():
+        key = f"train.train_on.{name}"
+        place = f"{path}: {key} (run {run})"
+        other = area if name == path.stem else area_beside(path, name, f"{key} (run {run})")
+        if not other.has_labels or other.select is None:
+            raise ConfigError(
+                place, "an area without labels", "patches to learn from", "take it out"
+            )
+        sizes[name] = other.select.size
+        held = Held(other.bands, other.class_names, other.compose.units)
+        matched(area, pool, held, place, key)
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{size} px in {name}" for name, size in sizes.items())
+        raise ConfigError(
+            f"{path}: train.train_on (run {run})", found, "patches of one size", "set select.size"
+        )
+
+
+class Held(NamedTuple):
+    """What the patches of an area hold."""
+
+    bands: list[str]
+    classes: list[str]
+    """Names of class 1 to K."""
+    units: str
+
+
+def matched(
+    area: Area, pool: Pool, held: Held, place: str | Path, key: str
+) -> tuple[list[int], list[int]]:
+    """For each band of `area` its number in `held`; for each class there, 1 to K, that here.
+
+    Raises
+    ------
+    ConfigError
+        naming `place`, if bands, classes or units differ and are not mapped under `key`, or a
+        mapping names what does not exist.
+    """
+    ours, here = area.class_names, ", ".join(area.class_names)
+    for what, named, known in (
+        ("bands", pool.bands, area.bands),
+        ("classes", pool.classes, held.classes),
+        ("classes", pool.classes.values(), range(len(ours) + 1)),
+    ):
+        for wrong in [each for each in named if each not in known]:
+            expected = f"one of {', '.join(map(str, known))}"
+            raise ConfigError(place, f"{what} with {wrong}", expected, f"correct {key}.{what}")
+    for band in area.bands:
+        if pool.bands.get(band, band) not in held.bands:
+            raise ConfigError(
+                place,
+                f"bands {', '.join(held.bands)}",
+                pool.bands.get(band, band),
+                f"map it: {key}.bands, band here to band there",
+            )
+    for name in held.classes:
+        if name not in pool.classes and name not in ours:
+            raise ConfigError(
+                place,
+                f"class {name}",
+                f"classes {here}",
+                f"map it: {key}.classes, name there to class here (0: ignore)",
+            )
+    if held.units != area.compose.units and not {"scale", "offset"} & pool.model_fields_set:
+        raise ConfigError(
+            place,
+            f"units {held.units}",
+            area.compose.units,
+            f"map them: {key}.scale and offset, or correct compose.units",
+        )
+    numbers = [held.bands.index(pool.bands.get(band, band)) for band in area.bands]
+    classes = [
+        pool.classes[name] if name in pool.classes else ours.index(name) + 1
+        for name in held.classes
+    ]
+    return numbers, classes
 
 
 def run_beside(path: Path, named: str, key: str) -> tuple[Area, str]:
@@ -134,4 +230,4 @@ def halo_of(path: Path, area: Area, map_name: str) -> int:
         area, run = run_beside(path, area.model, "model")
     chosen = area.train_of(run)
     # a tile starts on a multiple of the stride: up to that much more on each side
-    return reach_bound(chosen.encoder, chosen.depth) + 2 ** max(5, int(chosen.depth))
+    return reach_bound(chosen.encoder, chosen.depth) + (1 << max(5, chosen.depth))

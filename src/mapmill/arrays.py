@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from mapmill.chips import Chip
 from mapmill.config import Area
 from mapmill.errors import ContractError
+from mapmill.grid import Affine6
 from mapmill.indices import with_differences
 from mapmill.raster import NOWHERE, Array, Georeference, read_image
 from mapmill.recode import to_classes
@@ -51,8 +53,9 @@ def read_chip(area: Area, chip: Chip) -> ChipImage:
                 f"{len(entry.bands)} ({', '.join(entry.bands)})",
                 "correct chips.images.bands (arrays: bands-last or bands-first)",
             )
-        _check_shape(path, array_BYX.shape[1:], next(iter(held.values()), array_BYX[0]).shape)
-        place = _same_place(path, lies, place, first)
+        shape = array_BYX.shape[1:]
+        _check_shape(path, shape, next(iter(held.values()), array_BYX[0]).shape)
+        place = _same_place(path, lies, place, first, shape)
         nodata = entry.nodata if entry.nodata is not None else nodata
         for band, values_YX in zip(entry.bands, array_BYX, strict=True):
             if band in area.compose.bands:
@@ -76,7 +79,9 @@ def read_mask(area: Area, chip: Chip, image: ChipImage) -> NDArray[np.uint8]:
         return np.zeros(shape, np.uint8)
     array_BYX, lies, nodata = _read(chip.mask, area.chips.masks.dataset, area.chips.arrays)
     _check_shape(chip.mask, array_BYX.shape[1:], shape)
-    _same_place(chip.mask, lies, image.place, chip.images[0])
+    _same_place(chip.mask, lies, image.place, chip.images[0], shape)
+    codes = area.labels.codes if area.labels else None
+    _check_colours(chip.mask, len(array_BYX), codes or {})
     if len(array_BYX) in (3, 4):
         red, green, blue = array_BYX[:3].astype(np.int32)
         codes_YX, nodata = (red << 16) | (green << 8) | blue, None
@@ -86,17 +91,36 @@ def read_mask(area: Area, chip: Chip, image: ChipImage) -> NDArray[np.uint8]:
         raise ContractError(
             chip.mask, f"{len(array_BYX)} bands", "1, or 3 for colours", "correct chips.masks"
         )
-    codes = area.labels.codes if area.labels else None
     return to_classes(chip.mask, codes_YX, codes, len(area.classes), nodata)
+
+
+def _check_colours(path: Path, bands: int, codes: Mapping[str, int]) -> None:
+    """Refuse a mask whose codes are of the other kind: all of it would be ignored."""
+    colours = [code.startswith("#") for code in codes]
+    if bands == 1 and colours and all(colours):
+        raise ContractError(
+            path, "1 band", "3, for the colours in labels.codes", "save it as RGB, or give numbers"
+        )
+    if bands in (3, 4) and colours and not any(colours):
+        raise ContractError(
+            path, f"{bands} bands", "1, for the numbers in labels.codes", "give colours (#rrggbb)"
+        )
 
 
 def _read(path: Path, dataset: str | None, axes: str) -> tuple[Array, Georeference, float | None]:
     """Array (band, y, x) of a file, where it lies, its declared nodata."""
     suffix = path.suffix.lower()
-    if suffix not in HDF5 and suffix != ".npz":
-        return read_image(path)
+    place, nodata = NOWHERE, None
     try:
-        array = _from_hdf5(path, dataset) if suffix in HDF5 else _from_npz(path, dataset)
+        if suffix in HDF5:
+            array = _from_hdf5(path, dataset)
+        elif suffix == ".npz":
+            array = _from_npz(path, dataset)
+        else:
+            array, place, nodata = read_image(path)
+            axes = "bands-first"
+            if suffix == ".png":
+                _check_png(path)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ContractError(
             path, f"no readable array ({error})", "a whole file", "check the file or its dataset"
@@ -105,11 +129,24 @@ def _read(path: Path, dataset: str | None, axes: str) -> tuple[Array, Georeferen
         array = array[None]
     elif array.ndim == 3 and axes == "bands-last":
         array = array.transpose(2, 0, 1)
-    if array.ndim != 3 or array.dtype.kind not in "iufb":
-        raise ContractError(
-            path, f"{array.ndim} axes of {array.dtype}", "numbers on 2 or 3 axes", "convert it"
-        )
-    return array, NOWHERE, None
+    if array.ndim != 3 or array.dtype.kind not in "iufb" or not array.size:
+        found = f"an array {' x '.join(map(str, array.shape))} of {array.dtype}"
+        raise ContractError(path, found, "numbers on 2 or 3 axes", "convert it")
+    return array, place, nodata
+
+
+def _check_png(path: Path) -> None:
+    """Raise ValueError for a PNG that is not whole: GDAL reads it with black where it ends.
+
+    A PNG is a signature of 8 bytes and chunks of length, name, data and CRC (ISO/IEC 15948).
+    """
+    content, start, name = path.read_bytes(), 8, b""
+    while name != b"IEND":
+        length, name = int.from_bytes(content[start : start + 4]), content[start + 4 : start + 8]
+        end = start + 8 + length
+        if zlib.crc32(content[start + 4 : end]) != int.from_bytes(content[end : end + 4] or b"x"):
+            raise ValueError("truncated or damaged")
+        start = end + 4
 
 
 def _from_hdf5(path: Path, dataset: str | None) -> Array:
@@ -118,13 +155,20 @@ def _from_hdf5(path: Path, dataset: str | None) -> Array:
     with h5py.File(path, "r") as file:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
-        return np.asarray(file[_chosen(path, dataset, names)])
+        found = file[_chosen(path, dataset and dataset.strip("/"), names)]
+        if found.shape is None:
+            raise ValueError(f"{found.name} is empty")
+        return np.asarray(found)
 
 
 def _from_npz(path: Path, dataset: str | None) -> Array:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("no npz file, or truncated")
     with np.load(path, allow_pickle=False) as file:
-        array: Array = file[_chosen(path, dataset, list(file.files))]
-        return array
+        array = file[_chosen(path, dataset, list(file.files))]
+    if not isinstance(array, np.ndarray):
+        raise ValueError("not saved by NumPy")
+    return array
 
 
 def _chosen(path: Path, dataset: str | None, names: list[str]) -> str:
@@ -144,17 +188,34 @@ def _check_shape(path: Path, found: tuple[int, ...], expected: tuple[int, ...]) 
         )
 
 
-def _same_place(path: Path, lies: Georeference, known: Georeference, first: Path) -> Georeference:
-    """The georeference of a chip, after comparing that of one more file."""
+def _same_place(
+    path: Path, lies: Georeference, known: Georeference, first: Path, shape: tuple[int, ...]
+) -> Georeference:
+    """The georeference of a chip, after comparing that of one more file.
+
+    A world file says where, but not in which CRS: it then is that of the other file.
+    """
+    crs = known.crs or lies.crs
     if lies.transform is None or known.transform is None:
-        return known if lies.transform is None else lies
-    step = abs(known.transform[0]) + abs(known.transform[1])
-    apart = max(abs(a - b) for a, b in zip(lies.transform, known.transform, strict=True))
-    if lies.crs != known.crs or apart > TOLERANCE * step:
+        return Georeference(crs, known.transform or lies.transform)
+    a, b, *_ = known.transform
+    apart = max(
+        abs(there - here)
+        for row, col in ((0, 0), (0, shape[1]), (shape[0], 0))
+        for there, here in zip(
+            _corner(lies.transform, row, col), _corner(known.transform, row, col), strict=True
+        )
+    )
+    if (lies.crs or crs) != crs or apart > TOLERANCE * (abs(a) + abs(b)):
         raise ContractError(
             path, f"another place than {first}", "one place for a chip's files", "warp one of them"
         )
-    return known
+    return Georeference(crs, known.transform)
+
+
+def _corner(transform: Affine6, row: int, col: int) -> tuple[float, float]:
+    a, b, c, d, e, f = transform
+    return a * col + b * row + c, d * col + e * row + f
 
 
 def _converted(
@@ -168,7 +229,9 @@ def _converted(
     if nodata is not None:
         missing |= values_YX == nodata
     if area.compose.dtype == "float32":
-        values = values_YX.astype(np.float32)
+        with np.errstate(over="ignore"):
+            values = values_YX.astype(np.float32)
+        missing |= ~np.isfinite(values)  # what float32 cannot hold is a fill value
     else:
         there = values_YX[~missing]
         if there.size and ((there % 1 != 0).any() or there.min() < 0 or there.max() > 65535):

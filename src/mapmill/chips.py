@@ -6,6 +6,7 @@ Only names are looked at here, so that planning stays quick.
 import csv
 import glob
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,25 +41,42 @@ def find_chips(chosen: Chips) -> list[Chip]:
     ConfigError
         if there is none, or an image or mask has no counterpart.
     """
-    images = [_matched(entry.files, "images") for entry in chosen.images]
-    names = images[0].keys()
-    for entry, found in zip(chosen.images[1:], images[1:], strict=True):
-        for name in names ^ found.keys():
-            raise _lonely(name, entry.files, chosen.images[0].files)
     masks = _matched(chosen.masks.files, "masks") if chosen.masks else {}
-    for name in masks.keys() - names:
-        raise _lonely(name, chosen.images[0].files, str(masks[name]))
+    images = [_matched(entry.files, "images", set(masks.values())) for entry in chosen.images]
+    names, first = images[0].keys(), chosen.images[0].files
+    for entry, found in zip(chosen.images[1:], images[1:], strict=True):
+        for name in sorted(names - found.keys()):
+            raise _lonely(name, images[0][name], entry.files)
+        for name in sorted(found.keys() - names):
+            raise _lonely(name, found[name], first)
+    for name in sorted(masks.keys() - names):
+        raise _lonely(name, masks[name], first)
     return [
         Chip(name, tuple(found[name] for found in images), masks.get(name))
         for name in sorted(names, key=_natural)
     ]
 
 
-def _lonely(name: str, pattern: str, other: str) -> ConfigError:
+def chip_named(chips: Iterable[Chip], name: str) -> Chip:
+    """The chip called `name`.
+
+    Raises
+    ------
+    ConfigError
+        if there is no such chip.
+    """
+    known = {chip.name: chip for chip in chips}
+    if name not in known:
+        some = ", ".join(list(known)[:12])
+        raise ConfigError(f"chip {name}", "no such chip", f"one of {some}", "check the name")
+    return known[name]
+
+
+def _lonely(name: str, path: Path, pattern: str) -> ConfigError:
     return ConfigError(
-        f"chip {name}",
-        "an image or mask without its counterpart",
-        f"a file like {pattern} for each like {other}",
+        path,
+        f"no counterpart of chip {name}",
+        f"one like {pattern}",
         "add what is missing, or narrow the patterns under chips",
     )
 
@@ -67,8 +85,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name)]
 
 
-def _matched(pattern: str, kind: str) -> dict[str, Path]:
-    """Files by the name of their chip."""
+def _matched(pattern: str, kind: str, taken: Collection[Path] = ()) -> dict[str, Path]:
+    """Files by the name of their chip, but those that are taken (masks beside their images)."""
     parts = re.split(r"(\{chip\}|\*)", pattern)
     if parts.count("{chip}") != 1:
         raise ConfigError(f"chips.{kind}", pattern, "{chip} once in the pattern", "correct it")
@@ -76,7 +94,7 @@ def _matched(pattern: str, kind: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(glob.glob("".join("*" if p in TOKENS else glob.escape(p) for p in parts))):
         match = regex.fullmatch(path)
-        if not match:
+        if not match or Path(path) in taken:
             continue
         name = match["chip"]
         if not SAFE_NAME.fullmatch(name) or ".." in name:
@@ -106,11 +124,11 @@ def column_of(chosen: Chips, column: str, names: list[str]) -> dict[str, str]:
     """
     path = Path(chosen.table or "")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a mark first
+            reader = csv.DictReader(file)
+            columns, rows = list(reader.fieldnames or []), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(path, str(error), "the chips' table", "correct chips.table") from None
-    columns = list(rows[0]) if rows else []
     for needed in ("chip", column):
         if needed not in columns:
             known = ", ".join(columns) or "nothing"

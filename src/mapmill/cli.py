@@ -139,8 +139,10 @@ def _check(area: Path) -> None:
             print(layout.assess(name) / "metrics.json")
         if not loaded.chips:
             print(layout.map(name))
-        elif not loaded.has_labels:
-            print("\n".join(str(layout.predict(name, chip.name)) for chip in chips))
+        else:  # chips that are scored are mapped on the way
+            for chip in chips:
+                if not chip.mask:
+                    print(layout.predict(name, chip.name))
 
 
 def _show(area: Path) -> None:
@@ -151,7 +153,8 @@ def _show(area: Path) -> None:
     for name in loaded.maps:
         summary = layout.assess(name) / "summary.txt"
         if not loaded.has_labels:
-            print(f"{area}: {name}: no labels, so no scores\nmap      {layout.map(name)}")
+            made = layout.predict(name, "").parent if loaded.chips else layout.map(name)
+            print(f"{area}: {name}: no labels, so no scores\nmap      {made}")
             continue
         if not summary.exists():
             remedy = f"run: snakemake --cores all {layout.assess(name) / 'metrics.json'}"

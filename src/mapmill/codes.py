@@ -1,6 +1,7 @@
 """The table from source codes to classes, as a CSV file."""
 
 import csv
+import itertools
 from pathlib import Path
 
 from mapmill.errors import ConfigError
@@ -9,14 +10,17 @@ from mapmill.errors import ConfigError
 def read_codes(path: Path) -> dict[str, int]:
     """Class by code, from the columns `code` and `class`; other columns are for people.
 
+    Lines that start with # are remarks above the header only: a code may be a colour, #rrggbb.
+
     Raises
     ------
     ConfigError
         if the file or a column is missing, a code is there twice, or a class is no number.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+        # a byte-order mark, as spreadsheets write it, is no part of the first column's name
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(itertools.dropwhile(_is_remark, file)))
     except FileNotFoundError:
         raise ConfigError(path, "no such file", "the class table", "correct labels.table") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -35,3 +39,7 @@ def read_codes(path: Path) -> dict[str, int]:
             )
         result[code] = int(value)
     return result
+
+
+def _is_remark(line: str) -> bool:
+    return line.startswith("#")

@@ -99,6 +99,12 @@ def sources_fit(area: Area) -> None:
         raise ValueError("download.sample: nothing, where search.source is sample")
 
 
+def window_fits(area: Area) -> None:
+    """The window is a box within the grid."""
+    if area.grid:
+        extent_of(area)
+
+
 def tiles_fit(area: Area) -> None:
     """A tile is no larger than the area, a crop no larger than a tile; the split suits it."""
     if area.select is None:
@@ -180,6 +186,7 @@ CHECKS = (
     something_to_learn_from,
     maps_fit,
     sources_fit,
+    window_fits,
     tiles_fit,
     encoders_fit,
 )

@@ -12,6 +12,7 @@ from mapmill.grid import Block, Grid, Window
 
 __all__ = ["blocks_of", "extent_of", "grid_block", "skipped_blocks"]
 REMEDY = "give a GeoJSON file of polygons in longitude and latitude"
+NOT_GEOJSON = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def blocks_of(area: Area) -> list[Block]:
@@ -57,7 +58,8 @@ def _blocks(grid: Grid, extent: Window, aoi: str | None) -> tuple[Block, ...]:
 
     outline = _outline(Path(aoi), grid.crs)
     boxes = shapely.box(*np.array([grid.bounds(block.window) for block in within]).T)
-    touched = shapely.intersects(outline, boxes)
+    # a shared edge is no shared ground, as for `window`
+    touched = shapely.intersects(outline, boxes) & ~shapely.touches(outline, boxes)
     kept = tuple(block for block, is_in in zip(within, touched, strict=True) if is_in)
     if not kept:
         raise ConfigError(aoi, "no block touched", "an area of interest on the grid", REMEDY)
@@ -69,20 +71,41 @@ def _outline(path: Path, crs: str) -> Any:
     import numpy as np
     import shapely
     from pyproj import CRS, Transformer
-    from shapely.geometry import shape
+    from pyproj.exceptions import ProjError
+    from shapely.errors import ShapelyError
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        features = content["features"] if content["type"] == "FeatureCollection" else [content]
-        shapes = [shape(each.get("geometry", each)) for each in features]
-        outline = shapely.make_valid(shapely.union_all(shapes))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        outline = shapely.union_all(_polygons(content))
+        named = (content.get("crs") or {}).get("properties", {}).get("name", "OGC:CRS84")
+        to_grid = Transformer.from_crs(CRS.from_user_input(named), crs, always_xy=True)
     except FileNotFoundError:
         raise ConfigError(path, "no such file", "the area of interest", "correct aoi") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*NOT_GEOJSON, ShapelyError, ProjError) as error:
         raise ConfigError(path, f"no GeoJSON ({error!r})", "polygons", REMEDY) from None
-    if outline.is_empty or shapely.area(outline) == 0:
+    if shapely.area(outline) == 0:
         raise ConfigError(path, "no polygon", "the area of interest", REMEDY)
-    named = content.get("crs") or {}
-    source = named.get("properties", {}).get("name", "OGC:CRS84")
-    to_grid = Transformer.from_crs(CRS.from_user_input(source), crs, always_xy=True)
-    return shapely.transform(outline, lambda xy: np.column_stack(to_grid.transform(*xy.T)))
+    left, bottom, right, top = outline.bounds
+    # a straight edge of the file is a curve on the grid: kilometres off in the middle of a long one
+    fine = shapely.segmentize(outline, max(right - left, top - bottom) / 500)
+    result = shapely.transform(fine, lambda xy: np.column_stack(to_grid.transform(*xy.T)))
+    if not np.isfinite(shapely.bounds(result)).all():
+        found = f"coordinates from {left:g}, {bottom:g} to {right:g}, {top:g}"
+        raise ConfigError(path, found, "longitude and latitude, or the file's crs", REMEDY)
+    return shapely.make_valid(result)
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+def _polygons(content: Any) -> list[Any]:
+    """All polygons of a GeoJSON value, each made valid; points and lines have no ground."""
+    import shapely
+    from shapely.geometry import shape
+
+    features = content["features"] if content["type"] == "FeatureCollection" else [content]
+    geometries = [f["geometry"] if f["type"] == "Feature" else f for f in features]
+    valid = shapely.make_valid([shape(each) for each in geometries if each is not None])
+    parts = shapely.get_parts(shapely.get_parts(valid))  # a collection may hold multipolygons
+    return [part for part in parts if part.geom_type == "Polygon"]

@@ -42,6 +42,11 @@ class Layout:
         return self.root / "select" / "tiles.csv"
 
     @property
+    def shift(self) -> Path:
+        """How well labels and imagery agree in place."""
+        return self.root / "select" / "shift.json"
+
+    @property
     def patches(self) -> Path:
         """The patch store (a folder)."""
         return self.root / "pack" / "patches.zarr"

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -60,14 +61,7 @@ def parse_area(path: Path) -> Area:
     content = _mapping_in(path)
     labels = content.get("labels")
     if isinstance(labels, dict):
-        if isinstance(labels.get("codes"), dict):
-            labels["codes"] = {str(code): value for code, value in labels["codes"].items()}
-        if isinstance(labels.get("table"), str):
-            if labels.get("codes") is not None:
-                raise ConfigError(
-                    f"{path}: labels", "codes and table", "one of them", "take one out"
-                )
-            labels["codes"] = read_codes(Path(labels["table"]))
+        _read_labels(path, labels)
     search = content.get("search")
     if isinstance(search, dict) and isinstance(search.get("periods"), dict):
         search["periods"] = {str(name): value for name, value in search["periods"].items()}
@@ -79,6 +73,21 @@ def parse_area(path: Path) -> Area:
     except ValueError as error:
         raise _inconsistent(path, "", str(error)) from None
     return area
+
+
+def _read_labels(path: Path, labels: dict[str, Any]) -> None:
+    """Codes as texts, from the section itself or from its table."""
+    codes, table = labels.get("codes"), labels.get("table")
+    if isinstance(table, str):
+        if codes is not None:
+            raise ConfigError(f"{path}: labels", "codes and table", "one of them", "take one out")
+        labels["codes"] = read_codes(Path(table))
+    elif isinstance(codes, dict):
+        labels["codes"] = {str(code): value for code, value in codes.items()}
+        if len(labels["codes"]) < len(codes):  # 5 and "5" are two keys of YAML and one code
+            raise ConfigError(
+                f"{path}: labels.codes", "a code twice", "each code once", "take one out"
+            )
 
 
 def _inconsistent(path: Path, section: str, problem: str) -> ConfigError:
@@ -119,10 +128,7 @@ def _one_line(path: Path, error: ValidationError, content: dict[str, Any]) -> Co
     more = f" ({error.error_count() - 1} more mistakes follow)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         allowed = _keys_at(first["loc"][:-1])
-        near = difflib.get_close_matches(keys[-1], allowed, n=1, cutoff=0.5)
-        belongs = _home_of(keys[-1])
-        remedy = f"did you mean {near[0]!r}?" if near else "remove it"
-        remedy = f"it belongs under {belongs}" if belongs and not near else remedy
+        remedy = _mend(keys[-1], allowed)
         return ConfigError(
             where, f"unknown key {keys[-1]!r}", f"one of {', '.join(allowed)}", remedy + more
         )
@@ -156,12 +162,28 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
-def _home_of(key: str) -> str:
-    """Where a key of this name is at home: the section, or the first level; '' if nowhere."""
+def _mend(key: str, allowed: list[str]) -> str:
+    """What to do about an unknown key: the nearest right one, or the section that has it."""
+    near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(key, allowed, n=1, cutoff=0.8)
+    homes = " or ".join(_homes_of(key))
+    if homes and not close:
+        return f"it belongs under {homes}" + (f"; or did you mean {near[0]!r}?" if near else "")
+    return f"did you mean {near[0]!r}?" if near else "remove it"
+
+
+def _homes_of(key: str) -> list[str]:
+    """Where keys of this name are at home: sections, or the first level."""
     if key in Area.model_fields:
-        return "the first level of the file"
-    for name, field in Area.model_fields.items():
-        for model in _models_in(field.annotation):
-            if issubclass(model, Section) and key in model.model_fields:
-                return f"{name}:"
-    return ""
+        return ["the first level of the file"]
+    return sorted({f"{place}:" for place, names in _sections(Area, "") if key in names})
+
+
+def _sections(model: type[BaseModel], place: str) -> Iterator[tuple[str, set[str]]]:
+    """Each section below `model`, as its place in the file and the names of its keys."""
+    for name, field in model.model_fields.items():
+        below = f"{place}.{name}" if place else name
+        for each in _models_in(field.annotation):
+            if issubclass(each, Section):
+                yield below, set(each.model_fields)
+                yield from _sections(each, below)

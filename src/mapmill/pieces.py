@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mapmill.arrays import read_chip, read_mask
-from mapmill.chips import find_chips
+from mapmill.chips import chip_named, find_chips
 from mapmill.config import Area
-from mapmill.errors import ConfigError
 from mapmill.extent import blocks_of, extent_of
 from mapmill.grid import Window
 from mapmill.layout import Layout
@@ -50,6 +49,11 @@ class Pieces:
         self.names = list(self._chips) or area.periods
         self._last: Piece | None = None
 
+    @property
+    def masked(self) -> list[str]:
+        """Names of the chips that have a mask."""
+        return [name for name, chip in self._chips.items() if chip.mask]
+
     def open(self, name: str) -> Piece:
         """The piece called `name`."""
         if self._last is None or self._last.name != name:
@@ -64,11 +68,9 @@ class Pieces:
 
     def _chip(self, name: str) -> Piece:
         area = self._area
-        if name not in self._chips:
-            some = ", ".join(self.names[:12])
-            raise ConfigError(f"chip {name}", "no such chip", f"one of {some}", "check the name")
-        held = read_chip(area, self._chips[name])
-        label_YX = read_mask(area, self._chips[name], held)
+        chip = chip_named(self._chips.values(), name)
+        held = read_chip(area, chip)
+        label_YX = read_mask(area, chip, held)
         extent = Window(0, 0, *label_YX.shape)
         return Piece(
             name,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapmill.areafile import Held, matched
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.layout import Layout
@@ -140,47 +141,16 @@ class _Indexed:
 def _member(area: Area, own: str, name: str, pool: Pool) -> Member:
     """One area's patches, after checking that bands, classes and units agree or are mapped."""
     store = PatchStore(Layout(name).patches)
-    held = store.attributes
-    names = list(held["classes"].values())
-    if name == own and (held["bands"] != area.bands or names != area.class_names):
+    kept = store.attributes
+    names = [kept["classes"][value] for value in sorted(kept["classes"], key=int)]
+    held = Held(kept["bands"], names, kept.get("units", area.compose.units))
+    if name == own and (held.bands != area.bands or names != area.class_names):
         raise ContractError(
             store.folder,
-            f"bands {', '.join(held['bands'])} and classes {', '.join(names)}",
+            f"bands {', '.join(held.bands)} and classes {', '.join(names)}",
             "those of the area file",
             "rerun pack",
         )
-    key = f"train.train_on.{name}"
-    bands = [pool.bands.get(band, band) for band in area.bands]
-    for band in bands:
-        if band not in held["bands"]:
-            raise ContractError(
-                store.folder,
-                f"bands {', '.join(held['bands'])}",
-                f"{band}",
-                f"map it: {key}.bands, band here to band there",
-            )
-    classes = [0, *(_number(area, each, store, f"{key}.classes", pool) for each in names)]
-    told = {"scale", "offset"} & pool.model_fields_set
-    if held.get("units", area.compose.units) != area.compose.units and not told:
-        raise ContractError(
-            store.folder,
-            f"units {held['units']}",
-            area.compose.units,
-            f"map them: {key}.scale and offset, or correct compose.units",
-        )
-    numbers = [held["bands"].index(band) for band in bands]
-    return Member(name, store, numbers, np.array(classes, np.uint8), pool.scale, pool.offset)
-
-
-def _number(area: Area, name: str, store: PatchStore, key: str, pool: Pool) -> int:
-    """The class here that is called `name`."""
-    if name in pool.classes:
-        return pool.classes[name]
-    if name not in area.class_names:
-        raise ContractError(
-            store.folder,
-            f"class {name}",
-            f"classes {', '.join(area.class_names)}",
-            f"map it: {key}, name there to class here (0: ignore)",
-        )
-    return area.class_names.index(name) + 1
+    numbers, classes = matched(area, pool, held, store.folder, f"train.train_on.{name}")
+    there = np.array([0, *classes], np.uint8)
+    return Member(name, store, numbers, there, pool.scale, pool.offset)

@@ -28,10 +28,15 @@ def to_classes(
     Raises
     ------
     ContractError
-        naming `path`, if there is no table and a code is no class.
+        naming `path`, if the table has a number twice, or there is none and a code is no class.
     """
     if table is not None:
         numbers = {code_number(path, code): value for code, value in table.items()}
+        if len(numbers) < len(table):
+            found = ", ".join(sorted(table, key=lambda code: code_number(path, code)))
+            raise ContractError(
+                path, f"codes {found}", "each number once", "1, 01 and 1.0 are one code"
+            )
         if missing is not None:
             numbers[missing] = 0
         return _looked_up(codes_YX, numbers)
@@ -55,15 +60,14 @@ def to_classes(
 
 
 def _looked_up(codes_YX: NDArray[Any], numbers: Mapping[float, int]) -> NDArray[np.uint8]:
-    dtype = codes_YX.dtype
+    dtype = codes_YX.dtype.newbyteorder("=")  # HDF5 and npz may hold the other order of bytes
+    codes_YX = codes_YX.astype(dtype, copy=False)
     if dtype.kind in "iu" and dtype.itemsize <= 2:
         limits = np.iinfo(dtype)
         table = np.zeros(2 ** (8 * dtype.itemsize), np.uint8)
         for code, value in numbers.items():
             if limits.min <= code <= limits.max and code == int(code):
-                table[int(code)] = (
-                    value  # a negative code counts from the end, as in two's complement
-                )
+                table[int(code)] = value  # a negative code from the end: two's complement
         found: NDArray[np.uint8] = table[codes_YX.view(f"u{dtype.itemsize}")]
         return found
     result = np.zeros(codes_YX.shape, np.uint8)

@@ -63,6 +63,7 @@ def chip_parts(
         dealt: dict[str, tuple[str, int | None]] = {}
         for stratum in sorted(set(values.values())):
             members = [chip for chip in chips if values[chip] == stratum]
+            _enough(split, len(members), f"chips with {split.strata} {stratum}")
             dealt.update(zip(members, deal(split, len(members)), strict=True))
         return dealt
     _enough(split, len(chips), "chips")

@@ -79,8 +79,29 @@ def attribute_values(path: Path, layer: str | None, attribute: str) -> set[str]:
     return {as_code(value) for value in values[0]}
 
 
-def inspect_polygons(path: Path, layer: str | None) -> dict[str, Any]:
+def bounds_wgs84(path: Path, layer: str | None) -> tuple[float, float, float, float]:
+    """West, south, east, north of all polygons of a layer, in degrees.
+
+    Raises
+    ------
+    ContractError
+        if it cannot be read, has no CRS or holds nothing.
+    """
+    info = inspect_polygons(path, layer, bounds=True)
+    box = info["total_bounds"]
+    if box is None or not np.isfinite(box).all():
+        raise ContractError(path, "no polygon", "polygons of the area", REMEDY)
+    to_degrees = Transformer.from_crs(info["crs"], "OGC:CRS84", always_xy=True)
+    west, south, east, north = to_degrees.transform_bounds(*box)
+    return west, south, east, north
+
+
+def inspect_polygons(path: Path, layer: str | None, bounds: bool = False) -> dict[str, Any]:
     """What the layer says of itself (`crs`, `fields`, `features` ...).
+
+    Parameters
+    ----------
+    bounds : also `total_bounds`, for which all polygons may have to be read
 
     Raises
     ------
@@ -88,7 +109,7 @@ def inspect_polygons(path: Path, layer: str | None) -> dict[str, Any]:
         if it cannot be read or has no CRS.
     """
     try:
-        info: dict[str, Any] = pyogrio.read_info(path, layer=layer)
+        info: dict[str, Any] = pyogrio.read_info(path, layer=layer, force_total_bounds=bounds)
     except (DataSourceError, DataLayerError) as error:
         raise ContractError(path, str(error), "a readable vector file", REMEDY) from None
     if info["crs"] is None:

@@ -91,6 +91,43 @@ def test_labels_read_without_georeferencing_score_clearly_worse(scored, capsys):
     assert wrong[0] < right[0] - 0.03 and wrong[1] < right[1] - 0.05
 
 
+def test_labels_in_place_raise_no_alarm(scored):
+    """People would learn to look past the warning of a shift."""
+    folder, _ = scored
+    shift = json.loads((folder / "results/aberystwyth/select/shift.json").read_text())
+    assert not shift["is_wrong"] and abs(shift["east"]) < 0.3 and abs(shift["south"]) < 0.3
+    summary = (folder / "results/aberystwyth/assess/landcover/summary.txt").read_text()
+    assert "labels and image agree" in summary
+
+
+def test_labels_read_without_georeferencing_raise_the_alarm(scored, capsys):
+    """Labels a pixel off would be learnt from, and the map be blamed."""
+    folder, data = scored
+    with rasterio.open(data / "sen2_20210527_aber_cls.tif") as source:
+        codes_YX = source.read(1)[:, :-1]  # one column more than the image, on its left
+    with rasterio.open(data / "sen2_20210527_aber_mosaic.tif") as image:
+        place = {"crs": image.crs, "transform": image.transform}
+    height, width = codes_YX.shape
+    shape = {"height": height, "width": width, "count": 1, "dtype": "uint8"}
+    with rasterio.open(folder / "misplaced.tif", "w", driver="GTiff", **shape, **place) as target:
+        target.write(codes_YX.astype(np.uint8), 1)
+    text = AREA.format(data=data).replace(f"{data}/sen2_20210527_aber_cls.tif", "misplaced.tif")
+    (folder / "config/areas/misplaced.yaml").write_text(text)
+    done = snakemake(folder, "results/misplaced/select/tiles.csv")
+    assert done.returncode == 0, done.stdout
+    shift = json.loads((folder / "results/misplaced/select/shift.json").read_text())
+    with capsys.disabled():
+        print(f"\nAberystwyth, labels read by position: {shift['sentence']}")
+    assert shift["is_wrong"] and 0.8 < shift["east"] < 1.2 and abs(shift["south"]) < 0.3
+    log = (folder / "logs/misplaced/select/tiles.log").read_text()
+    assert "1.0 px east" in log
+    report = folder / "report.html"
+    target = "results/misplaced/select/tiles.csv"
+    done = snakemake(folder, "--report", report, target)
+    assert done.returncode == 0, done.stdout
+    assert "select/shift.png" in report.read_text()
+
+
 def test_nodata_of_the_scene_stays_nodata(scored):
     """The map would claim classes where the satellite saw nothing."""
     folder, data = scored

@@ -47,7 +47,7 @@ def clone(tmp_path_factory):
         done = subprocess.run(bash, cwd=folder, text=True, check=False, **SAID)
         assert done.returncode == 0, f"{command}\n{done.stdout}"
         said[command] = done.stdout
-        if command.startswith("cp "):  # the user's edit: fewer steps, one model
+        if command.endswith("my-area.yaml") and command.startswith("cp "):  # the user's edit: fewer steps, one model
             path = folder / "config/areas/my-area.yaml"
             text = path.read_text().replace("seeds: [1, 2, 3]", "seeds: [1]")
             path.write_text(re.sub(r"steps: \d+", "steps: 4", text))
@@ -123,7 +123,7 @@ def test_scores_compare_three_seeds_with_a_random_forest(clone, capsys):
 def test_report_holds_every_figure(clone):
     """A colleague would get a report without the map or the reasons for dropped tiles."""
     report = (clone[0] / "results/demo/report.html").read_text()
-    for figure in ("map.png", "tiles.png", "tiles.csv", "curves.png", "confusion.png"):
+    for figure in ("map.png", "tiles.png", "shift.png", "curves.png", "confusion.png"):
         assert figure in report
     assert len(report) < 15_000_000
 
@@ -140,5 +140,6 @@ def test_clone_stays_clean(clone):
     status = subprocess.run(
         ["git", "status", "--porcelain"], cwd=clone[0], check=True, text=True, capture_output=True
     ).stdout.splitlines()
-    assert [line for line in status if ".venv" not in line] == ["?? config/areas/my-area.yaml"]
+    added = [f"?? config/areas/{name}.yaml" for name in ("my-area", "simulated")]
+    assert [line for line in status if ".venv" not in line] == added
     assert (clone[0] / ".venv").is_symlink()

@@ -14,7 +14,7 @@ from mapmill.areafile import (
     weights_file,
 )
 from mapmill.catalogue.items import read_scenes, wanted_files
-from mapmill.chips import find_chips
+from mapmill.chips import chip_named, find_chips
 from mapmill.errors import ConfigError, MapmillError
 from mapmill.extent import blocks_of, grid_block
 from mapmill.layout import Layout
@@ -42,6 +42,12 @@ def plainly(function):
 def area_of(name):
     """The area called `name`."""
     return load_area(Path("config/areas") / f"{name}.yaml")
+
+
+@functools.cache
+def chips_of(name):
+    """The chips of the area called `name`, found once for all rules."""
+    return find_chips(area_of(name).chips)
 
 
 def settings_of(stage, named=None):
@@ -75,11 +81,7 @@ def layout_of(wildcards):
 @plainly
 def files_of_chips(wildcards):
     """Images and masks of the area's chips."""
-    return [
-        file
-        for chip in find_chips(area_of(wildcards.area).chips)
-        for file in chip.files
-    ]
+    return [file for chip in chips_of(wildcards.area) for file in chip.files]
 
 
 def blocks(area):
@@ -163,8 +165,8 @@ def predict_inputs(wildcards):
     models = models_of(path_of(wildcards), area, wildcards.map)
     paths = [str(path) for path in models.values()]
     if area.chips:
-        named = [c for c in find_chips(area.chips) if c.name == wildcards.block]
-        return paths + [file for chip in named for file in map(str, chip.images)]
+        chip = chip_named(chips_of(wildcards.area), wildcards.block)
+        return paths + [str(image) for image in chip.images]
     grid, there = area.the_grid(), blocks_of(area)
     around = grid_block(area, wildcards.block).window.grow(
         halo_of(path_of(wildcards), area, wildcards.map)
@@ -194,7 +196,7 @@ def predicted_blocks(wildcards):
     """All predicted blocks of a map; of chips, those that have a mask to be scored by."""
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     names = (
-        [chip.name for chip in find_chips(area.chips) if chip.mask]
+        [chip.name for chip in chips_of(wildcards.area) if chip.mask]
         if area.chips
         else blocks(area)
     )
@@ -214,4 +216,4 @@ def assess_inputs(wildcards):
         )
     whole = [] if area.chips else [str(layout.map(wildcards.map))]
     patches = [str(layout.patches / "zarr.json")] if area.assess.baseline else []
-    return [*whole, str(layout.tiles), *patches, *images_and_labels(wildcards)]
+    return [*whole, str(layout.tiles), str(layout.shift), *patches, *images_and_labels(wildcards)]

@@ -20,11 +20,20 @@ log = logging.getLogger(__name__)
 CHUNK = 2**20
 TIMEOUT_S = (10, 60)
 """To connect, and between two pieces of the answer."""
-RETRY = Retry(total=4, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504))
+RETRY = Retry(
+    total=4,
+    backoff_factor=1,
+    status_forcelist=(429, 500, 502, 503, 504),
+    raise_on_status=False,  # the last answer tells its status better than an exception
+)
 AGENT = {"User-Agent": "Mozilla/5.0 (compatible; mapmill)"}
 """Some public servers turn away whoever does not look like a browser."""
 NEVER = ("text/html", "application/json", "text/plain", "application/xml", "text/xml")
 """Types of an answer that is a message and not the file."""
+LONGEST = 120
+"""Letters of a file's name that are kept, its suffix among them; a path's part has 255."""
+JSON = (".json", ".geojson")
+"""Suffixes of files that servers rightly give some of these types: polygons as GeoJSON."""
 
 
 def fetch(url: str, size: int | None, sha256: str | None, key: str) -> Path:
@@ -53,8 +62,10 @@ def fetch(url: str, size: int | None, sha256: str | None, key: str) -> Path:
                 _check_answer(answer, url, size)
                 _save(answer, url, part, size, sha256, key)
     except requests.RequestException as error:
+        broken = isinstance(error, requests.exceptions.ChunkedEncodingError)
+        found = "an answer that breaks off" if broken else "no answer"
         raise CatalogueError(
-            url, f"no answer ({type(error).__name__})", "the file", "check the network and rerun"
+            url, f"{found} ({type(error).__name__})", "the file", "check the network and rerun"
         ) from None
     return kept
 
@@ -62,7 +73,7 @@ def fetch(url: str, size: int | None, sha256: str | None, key: str) -> Path:
 def _name(url: str) -> str:
     """Last part of an address, fit for a path."""
     name = url.partition("?")[0].rpartition("/")[2]
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") or "file"
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-LONGEST:].lstrip(".") or "file"
 
 
 def _check_answer(answer: Any, url: str, size: int | None) -> None:
@@ -71,7 +82,8 @@ def _check_answer(answer: Any, url: str, size: int | None) -> None:
             url, f"status {answer.status_code} {answer.reason}", "200", "check the address"
         )
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind in NEVER:
+    is_json = _name(url).lower().endswith(JSON) and "html" not in kind and "xml" not in kind
+    if kind in NEVER and not is_json:
         raise CatalogueError(url, f"a page of {kind}", "the file", "open the address in a browser")
     told = answer.headers.get("Content-Length")
     if size and told and "Content-Encoding" not in answer.headers and int(told) != size:

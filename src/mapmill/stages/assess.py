@@ -5,6 +5,7 @@ map, which needs a probability sample.
 """
 
 import csv
+import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from mapmill import figures, metrics
 from mapmill.areafile import load_area
 from mapmill.atomic import whole_file, write_json, write_text
 from mapmill.config import Area
-from mapmill.errors import ConfigError
+from mapmill.errors import ConfigError, ContractError
 from mapmill.forest import PixelForest
 from mapmill.grid import Window
 from mapmill.layout import Layout
@@ -65,7 +66,12 @@ def run(
         else:
             log.warning("no labelled pixel in the %s part: no scores for it", split)
     result = {split: score_part(area, counted) for split, counted in parts.items()}
-    content = {"map": map_name, "definitions": definitions(area), "parts": result}
+    content = {
+        "map": map_name,
+        "definitions": definitions(area),
+        "labels and image": _agreement(layout.shift),
+        "parts": result,
+    }
     write_json(output, content)
     shown = "test" if "test" in parts else "val"
     empty = np.zeros((len(area.classes),) * 2, np.int64)
@@ -76,6 +82,14 @@ def run(
     figures.confusion(figure, area, pooled, f"{area.title}: {map_name}, {shown} part")
     write_text(text, summary(content))
     log.info("%s\n%s", output, summary(content))
+
+
+def _agreement(path: Path) -> str:
+    """What `select` found of a shift between labels and imagery."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["sentence"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ContractError(path, repr(error), "what select found", "rerun select") from None
 
 
 @dataclass(frozen=True)

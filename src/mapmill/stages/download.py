@@ -16,9 +16,9 @@ from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.extent import extent_of, grid_block
 from mapmill.layout import Layout
-from mapmill.raster import RasterInfo, area_bounds_wgs84, inspect
+from mapmill.raster import area_bounds_wgs84, inspect
 from mapmill.sections import Labels, Remote
-from mapmill.vector import attribute_values, is_vector
+from mapmill.vector import attribute_values, bounds_wgs84, is_vector
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,10 @@ def _labels(area: Area, layout: Layout) -> Path:
     labels = area.the_labels()
     path = _remote(area, layout, labels, "labels")
     if is_vector(path):
+        _check_overlap(area, path, bounds_wgs84(path, labels.layer))
         _check_codes(area, labels, path)
     else:
-        _check_overlap(area, path, inspect(path), "labels")
+        _check_overlap(area, path, inspect(path).bounds_wgs84)
     return path
 
 
@@ -70,14 +71,14 @@ def _remote(area: Area, layout: Layout, wanted: Remote, key: str) -> Path:
     return _local(area, layout, wanted.source)
 
 
-def _check_overlap(area: Area, path: Path, info: RasterInfo, what: str) -> None:
-    """A file that shares no ground with the area is a mistake in its name or its CRS."""
+def _check_overlap(area: Area, path: Path, box: tuple[float, float, float, float]) -> None:
+    """A label file that shares no ground with the area is a mistake in its name or its CRS."""
     west, south, east, north = area_bounds_wgs84(area.the_grid(), extent_of(area))
-    left, bottom, right, top = info.bounds_wgs84
+    left, bottom, right, top = box
     if left >= east or right <= west or bottom >= north or top <= south:
         raise ContractError(
             path,
-            f"{what} from {left:.4f}, {bottom:.4f} to {right:.4f}, {top:.4f} degrees",
+            f"labels from {left:.4f}, {bottom:.4f} to {right:.4f}, {top:.4f} degrees",
             f"an overlap with the area ({west:.4f}, {south:.4f} to {east:.4f}, {north:.4f})",
             "check the file, its CRS and grid.bounds",
         )

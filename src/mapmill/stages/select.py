@@ -26,6 +26,7 @@ from mapmill.splits import PartFinder, Region, chip_parts, deal, regions
 from mapmill.tiles import Tile, write_tiles
 
 log = logging.getLogger(__name__)
+EVERYWHERE = Window(0, 0, 2**31, 2**31)
 SHIFT_TILES = 200
 """Tiles on which labels and image are compared, at most."""
 
@@ -41,11 +42,11 @@ def run(area_path: Path, output: Path, figure: Path, shift: Path) -> None:
     area = load_area(area_path)
     pieces = Pieces(area, Layout(area_path.stem))
     tiles: list[Tile] = []
-    parts = _parts_of_chips(area, pieces.names) if area.chips else {}
+    parts = _parts_of_chips(area, pieces) if area.chips else {}
     finder = ShiftFinder()
     for number, name in enumerate(track(pieces.names, "select", len(pieces.names), "pieces")):
         piece = pieces.open(name)
-        found = list(_tiles(area, piece, parts.get(name), number))
+        found = list(_tiles(area, piece, parts.get(name, [])))
         tiles += found
         if piece.is_chip:
             _compare(area, piece, found, SHIFT_TILES // len(pieces.names) + 1, finder)
@@ -69,33 +70,31 @@ def run(area_path: Path, output: Path, figure: Path, shift: Path) -> None:
     _report(area, output, tiles)
 
 
-def _parts_of_chips(area: Area, names: list[str]) -> dict[str, tuple[str, int | None]]:
-    """Part and fold of each chip; none where tiles are dealt out one by one."""
-    split = area.split()
-    if split.method == "random" or area.chips is None:
-        return {}
+def _parts_of_chips(area: Area, pieces: Pieces) -> dict[str, list[Region]]:
+    """Parts within each chip that has a mask: one of a whole chip, or one of each tile."""
+    split, names = area.split(), pieces.masked
+    assert area.chips is not None
+    if split.method == "random":
+        windows = {n: candidates(area.the_select(), pieces.open(n).extent, True) for n in names}
+        dealt = iter(deal(split, sum(len(own) for own in windows.values())))
+        return {name: [Region(w, *next(dealt)) for w in own] for name, own in windows.items()}
     columns = {c: column_of(area.chips, c, names) for c in (split.column, split.strata) if c}
-    return chip_parts(split, names, columns)
+    given = chip_parts(split, names, columns)
+    return {name: [Region(EVERYWHERE, *given[name])] for name in names}
 
 
-def _tiles(
-    area: Area, piece: Piece, given: tuple[str, int | None] | None, number: int
-) -> Iterator[Tile]:
+def _tiles(area: Area, piece: Piece, parts: list[Region]) -> Iterator[Tile]:
     """Tiles of a piece; one row of them is in memory at a time.
 
     Parameters
     ----------
-    given : part and fold of the whole piece, where it is a chip that is dealt out whole
-    number : of the piece, so that tiles of each chip are dealt out anew
+    parts : of a chip; none where it has no mask
     """
     chosen, split = area.the_select(), area.split()
     windows = candidates(chosen, piece.extent, piece.is_chip)
-    if given:
-        everywhere = piece.extent.grow(chosen.size)
-        finder = PartFinder([Region(everywhere, *given)], 0)
-    elif piece.is_chip:
-        dealt = deal(split.model_copy(update={"seed": split.seed + number}), len(windows))
-        finder = PartFinder([Region(w, *d) for w, d in zip(windows, dealt, strict=True)], 0)
+    finder: PartFinder | None = None
+    if piece.is_chip:
+        finder = PartFinder(parts, 0) if parts else None
     else:
         cells = regions(split, piece.extent, windows, chosen.step)
         finder = PartFinder(cells, split.buffer)
@@ -133,13 +132,13 @@ def _tile(
     strip: Window,
     label_YX: Array,
     valid_YX: Array,
-    finder: PartFinder,
+    finder: PartFinder | None,
 ) -> Tile:
     place = window.slices(strip)
     counts = np.bincount(label_YX[place].ravel(), minlength=len(area.classes) + 1)
     valid = float(valid_YX[place].mean())
     labelled = float(counts[1:].sum() / counts.sum())
-    split, fold, dropped = finder.part_of(window)
+    split, fold, dropped = finder.part_of(window) if finder else ("", None, "no mask")
     dropped = dropped or reason(area.the_select(), valid, labelled, counts[1:])
     names = ("", piece.name) if piece.is_chip else (piece.name, "")
     pixels = tuple(int(count) for count in counts[1:])

@@ -1,0 +1,41 @@
+"""Reading and writing of rasters: the only package that opens rasterio.
+
+Arrays are (band, y, x) or (y, x), rows from the north. Whatever is read comes back on the
+area's grid, pixel for pixel, or an error is raised.
+"""
+
+from mapmill.raster.blocks import BlockMosaic
+from mapmill.raster.on_grid import burn, read_on_grid
+from mapmill.raster.opening import (
+    NOWHERE,
+    Array,
+    Georeference,
+    RasterInfo,
+    area_bounds_wgs84,
+    footprint_wgs84,
+    inspect,
+    read_bands,
+    read_image,
+    valid_pixels,
+)
+from mapmill.raster.writing import raster_by_window, write_cog, write_image, write_raster
+
+__all__ = [
+    "NOWHERE",
+    "Array",
+    "BlockMosaic",
+    "Georeference",
+    "RasterInfo",
+    "area_bounds_wgs84",
+    "burn",
+    "footprint_wgs84",
+    "inspect",
+    "raster_by_window",
+    "read_bands",
+    "read_image",
+    "read_on_grid",
+    "valid_pixels",
+    "write_cog",
+    "write_image",
+    "write_raster",
+]

@@ -1,0 +1,168 @@
+"""Opening rasters, and what they say of themselves."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ["GDAL_PAM_ENABLED"] = "NO"  # no stray .aux.xml beside what is read or written
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.warp import transform_bounds, transform_geom
+
+from mapmill.errors import ContractError
+from mapmill.grid import Affine6, Grid, Window
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RasterInfo:
+    """What a raster says of itself."""
+
+    crs: str
+    """Authority code where there is one, else WKT."""
+    transform: tuple[float, ...]
+    """Affine coefficients a, b, c, d, e, f."""
+    width: int
+    height: int
+    count: int
+    """Number of bands."""
+    dtype: str
+    bands: tuple[str, ...]
+    """Band descriptions, '' where a band has none."""
+    bounds_wgs84: tuple[float, float, float, float]
+    """west, south, east, north in degrees."""
+
+    @property
+    def resolution(self) -> float:
+        """Width of a pixel, in units of the CRS."""
+        return self.transform[0]
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where an image lies; both are None for one that does not say so."""
+
+    crs: str | None
+    """Authority code or WKT."""
+    transform: Affine6 | None
+    """Affine coefficients a, b, c, d, e, f, of any kind."""
+
+
+NOWHERE = Georeference(None, None)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without a warning where an image does not say where it lies."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A raster opened for reading.
+
+    Raises
+    ------
+    ContractError
+        if it is missing or unreadable: errors while reading are the file's fault as well.
+    """
+    try:
+        # by its own name, since a raster may have files beside it
+        with quietly(), rasterio.open(path.resolve() if path.is_symlink() else path) as source:
+            yield source
+    except RasterioError as error:
+        missing = not path.exists()
+        found = "no such file" if missing else f"no readable raster ({error})"
+        raise ContractError(path, found, "a raster that GDAL reads", "check the file") from None
+
+
+def read_last_block(source: Any) -> None:
+    """Prove that a file is whole."""
+    *_, (_, last) = source.block_windows(source.count)
+    source.read(source.count, window=last)
+
+
+def inspect(path: Path) -> RasterInfo:
+    """Describe a raster, after reading its last block to prove that it is whole.
+
+    Raises
+    ------
+    ContractError
+        if it is missing, unreadable, truncated, rotated or without a CRS.
+    """
+    with opened(path) as source:
+        if source.crs is None:
+            raise ContractError(path, "no CRS", "a georeferenced raster", "assign one (gdal_edit)")
+        t = source.transform
+        if t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > 1e-6 * t.a:
+            raise ContractError(
+                path, f"transform {tuple(t)[:6]}", "square pixels, north up", "warp it first"
+            )
+        read_last_block(source)
+        code = source.crs.to_epsg()
+        return RasterInfo(
+            crs=f"EPSG:{code}" if code else source.crs.to_wkt(),
+            transform=tuple(t)[:6],
+            width=source.width,
+            height=source.height,
+            count=source.count,
+            dtype=source.dtypes[0],
+            bands=tuple(name or "" for name in source.descriptions),
+            bounds_wgs84=transform_bounds(source.crs, "EPSG:4326", *source.bounds),
+        )
+
+
+def read_image(path: Path) -> tuple[Array, Georeference, float | None]:
+    """A whole image (band, y, x) as it is, where it lies, and its declared nodata.
+
+    Raises
+    ------
+    ContractError
+        if it is missing, unreadable or truncated.
+    """
+    with opened(path) as source:
+        crs = source.crs
+        code = crs.to_epsg() if crs else None
+        name = f"EPSG:{code}" if code else crs.to_wkt() if crs else None
+        transform = None if source.transform.is_identity else tuple(source.transform)[:6]
+        place = Georeference(name, transform)
+        return np.asarray(source.read()), place, source.nodata
+
+
+def read_bands(path: Path) -> tuple[Array, list[str]]:
+    """A whole image (band, y, x) and the names of its bands."""
+    with opened(path) as source:
+        return np.asarray(source.read()), [name or "" for name in source.descriptions]
+
+
+def valid_pixels(image_BYX: Array, nodata: float) -> Array:
+    """(y, x) bool: where every band has data."""
+    missing = np.isnan(image_BYX) if np.isnan(nodata) else image_BYX == nodata
+    return np.asarray(~missing.any(axis=0))
+
+
+def area_bounds_wgs84(grid: Grid, window: Window) -> tuple[float, float, float, float]:
+    """west, south, east, north of a window, in degrees."""
+    bounds: tuple[float, float, float, float] = transform_bounds(
+        grid.crs, "EPSG:4326", *grid.bounds(window)
+    )
+    return bounds
+
+
+def footprint_wgs84(grid: Grid, window: Window) -> dict[str, Any]:
+    """The outline of a window as a GeoJSON polygon in degrees."""
+    left, bottom, right, top = grid.bounds(window)
+    ring = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
+    polygon = {"type": "Polygon", "coordinates": [ring]}
+    outline: dict[str, Any] = transform_geom(grid.crs, "EPSG:4326", polygon, precision=7)
+    return outline

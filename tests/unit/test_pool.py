@@ -1,0 +1,282 @@
+"""Patches of several areas as one set: in one order, one set of bands, classes and units."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+import zarr
+from making import SMALL_AREA, write_area
+
+from mapmill.areafile import load_area
+from mapmill.errors import MapmillError
+from mapmill.grid import Window
+from mapmill.pool import PatchPool
+from mapmill.sections import Pool
+from mapmill.store import write_store
+from mapmill.tiles import Tile
+
+SIDE = 8
+SPLITS = ["train", "val", "test"]
+DEALT = ["train", "val", "train", "test", "train"]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def learner(**compose):
+    """The area that learns: bands B02, B03, B04; classes field, wood, lake."""
+    content = yaml.safe_load(SMALL_AREA)
+    content["compose"] |= compose
+    return load_area(write_area("here", yaml.safe_dump(content)))
+
+
+def make(name, image_NBYX, label_NYX, *, bands, classes, units="digital numbers", nodata=0):
+    """Write the patch store of an area, its statistics by numpy over whole valid pixels."""
+    dtype = image_NBYX.dtype.name
+    is_train = np.array(DEALT[: len(image_NBYX)]) == "train"
+    training = image_NBYX[is_train].astype(np.float64)
+    missing = np.isnan(training) if nodata is None else training == nodata
+    pixels_BP = training.transpose(1, 0, 2, 3)[:, ~missing.any(axis=1)]
+    tiles = [
+        Tile("2018-04", "", Window(8 * n, 0, *label.shape), 1.0, 1.0, DEALT[n], None, "", ())
+        for n, label in enumerate(label_NYX)
+    ]
+    write_store(
+        Path(f"results/{name}/pack/patches.zarr"),
+        tiles,
+        zip(image_NBYX, label_NYX, strict=True),
+        bands=bands,
+        dtype=dtype,
+        shard=2,
+        attributes={
+            "bands": bands,
+            "units": units,
+            "classes": classes,
+            "nodata": nodata,
+            "pieces": ["2018-04"],
+            "splits": SPLITS,
+            "statistics": {
+                "mean": pixels_BP.mean(axis=1).tolist() if pixels_BP.size else [0.0] * len(bands),
+                "sd": pixels_BP.std(axis=1).tolist() if pixels_BP.size else [0.0] * len(bands),
+                "pixels": [float(pixels_BP.shape[1])],
+            },
+            "class_pixels": [
+                int((label_NYX[is_train] == k + 1).sum()) for k in range(len(classes))
+            ],
+            "MAPMILL_SETTINGS": f"made-by-{name}",
+        },
+    )
+
+
+def numbered(*names):
+    return {str(number): name for number, name in enumerate(names, 1)}
+
+
+OURS = {"bands": ["B02", "B03", "B04"], "classes": numbered("field", "wood", "lake")}
+THEIRS = {
+    "bands": ["red", "B08", "B03", "B02"],
+    "classes": numbered("lake", "oak", "road", "field"),
+    "units": "reflectance",
+    "nodata": None,
+}
+MAPPED = Pool(bands={"B04": "red"}, classes={"oak": 2, "road": 0}, scale=10_000.0, offset=-100.0)
+
+
+@pytest.fixture
+def two():
+    """Patches of two areas as arrays: uint16 with nodata 0, and float32 with NaN."""
+    random = np.random.default_rng(5)
+    here = random.integers(1, 9000, (5, 3, SIDE, SIDE), dtype=np.uint16)
+    here[0, :, :2] = 0
+    here[2, 1, 5, 5] = 0
+    here_NYX = random.integers(0, 4, (5, SIDE, SIDE), dtype=np.uint8)
+    there = random.uniform(0.02, 0.9, (4, 4, SIDE, SIDE)).astype(np.float32)
+    there[0, :, 3:] = np.nan
+    there[2, 2, 0, 0] = np.nan
+    there_NYX = random.integers(0, 5, (4, SIDE, SIDE), dtype=np.uint8)
+    make("here", here, here_NYX, **OURS)
+    make("there", there, there_NYX, **THEIRS)
+    return here, here_NYX, there, there_NYX
+
+
+def in_our_terms(two):
+    """All patches as one array of images (float64, NaN where missing) and one of labels."""
+    here, here_NYX, there, there_NYX = two
+    ours = np.where(here == 0, np.nan, here.astype(np.float64))
+    theirs = there[:, [3, 2, 0]].astype(np.float64) * 10_000 - 100
+    labels = np.choose(there_NYX, [0, 3, 2, 0, 1])
+    return np.concatenate([ours, theirs]), np.concatenate([here_NYX, labels])
+
+
+def refused(area, own, pools):
+    with pytest.raises(MapmillError) as caught:
+        PatchPool(area, own, pools)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_patches_of_two_areas_in_one_set_of_terms(two):
+    """A net would see red as blue, learn oaks as lakes, or take missing pixels for dark ones."""
+    images, labels = in_our_terms(two)
+    pool = PatchPool(learner(), "here", {"here": Pool(), "there": MAPPED})
+    assert pool.nodata is None
+    for index in range(9):
+        image_BYX, label_YX = pool.images()[index], pool.labels()[index]
+        assert image_BYX.dtype == np.float32 and image_BYX.shape == (3, SIDE, SIDE)
+        np.testing.assert_array_equal(np.isnan(image_BYX), np.isnan(images[index]))
+        np.testing.assert_allclose(image_BYX, images[index], rtol=1e-5, atol=1e-2)
+        np.testing.assert_array_equal(label_YX, labels[index])
+        assert label_YX.dtype == np.uint8
+
+
+@pytest.mark.parametrize("order", [["here", "there"], ["there", "here"]])
+def test_patches_are_counted_through(two, order):
+    """An image would be learnt with the labels of another patch, or a test patch be learnt from."""
+    pools = {"here": Pool(), "there": MAPPED}
+    pool = PatchPool(learner(), "here", {name: pools[name] for name in order})
+    counts = {"here": 5, "there": 4}
+    dealt = [split for name in order for split in DEALT[: counts[name]]]
+    for split in SPLITS:
+        expected = [n for n, each in enumerate(dealt) if each == split]
+        np.testing.assert_array_equal(pool.indices(split), expected)
+    images, labels = in_our_terms(two)
+    shift = 0 if order[0] == "here" else 5
+    for index in range(9):
+        np.testing.assert_array_equal(pool.labels()[index], labels[(index + shift) % 9])
+        found, expected = pool.images()[index], images[(index + shift) % 9]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-2)
+    assert pool.digest() == "+".join(f"made-by-{name}" for name in order)
+    assert all(f"results/{name}/pack" in pool.folders() for name in order)
+
+
+def training_pixels(two, band_sets):
+    """Training pixels (band, pixel) that have data in every band of their own store."""
+    here, _, there, _ = two
+    images, _ = in_our_terms(two)
+    whole = [~(here == 0).any(axis=1), ~np.isnan(there).any(axis=1)]
+    parts = []
+    for number, (start, count) in enumerate(((0, 5), (5, 4))):
+        if number in band_sets:
+            for n in range(count):
+                if DEALT[n] == "train":
+                    parts.append(images[start + n][:, whole[number][n]])
+    return np.concatenate(parts, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("pools", "members"),
+    [
+        ({"here": Pool(), "there": MAPPED}, {0, 1}),
+        ({"there": MAPPED, "here": Pool()}, {0, 1}),
+        ({"there": MAPPED}, {1}),
+        ({"here": Pool()}, {0}),
+    ],
+)
+def test_statistics_are_those_of_all_training_pixels(two, pools, members):
+    """Images would be normalised by the mean of one country, or one class be weighed wrongly."""
+    pool = PatchPool(learner(), "here", pools)
+    mean, sd = pool.statistics()
+    pixels_BP = training_pixels(two, members)
+    np.testing.assert_allclose(mean, pixels_BP.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(sd, pixels_BP.std(axis=1), rtol=1e-6)
+    _, labels = in_our_terms(two)
+    is_train = [
+        split == "train" and number in members
+        for number, count in ((0, 5), (1, 4))
+        for split in DEALT[:count]
+    ]
+    counted = np.bincount(labels[np.array(is_train)].ravel(), minlength=4)
+    assert pool.class_pixels() == counted[1:].tolist()
+
+
+def test_one_area_alone_is_its_own_store(two):
+    """The patches of a country would be copied into memory as floats, at twice the size."""
+    pool = PatchPool(learner(), "here", {"here": Pool()})
+    image, label = pool.images(), pool.labels()
+    assert isinstance(image, zarr.Array) and image.dtype == np.uint16 and pool.nodata == 0
+    np.testing.assert_array_equal(image[:], two[0])
+    np.testing.assert_array_equal(label[:], two[1])
+    kept = zarr.open_group("results/here/pack/patches.zarr", mode="r").attrs["statistics"]
+    assert pool.statistics() == (kept["mean"], kept["sd"])
+    pool = PatchPool(learner(), "here", {"here": Pool(scale=2.0)})
+    assert pool.nodata is None and pool.images()[1].dtype == np.float32
+    np.testing.assert_allclose(pool.images()[1], two[0][1] * 2.0)
+
+
+def test_classes_are_counted_by_number(two):
+    """Of twelve classes, or of classes listed in another order, labels would change places."""
+    here, label = two[0], two[1]
+    shuffled = {"3": "lake", "1": "field", "2": "wood"}
+    make("here", here, label, bands=OURS["bands"], classes=shuffled)
+    pool = PatchPool(learner(), "here", {"here": Pool()})
+    np.testing.assert_array_equal(pool.labels()[0], label[0])
+    names = [f"class {number}" for number in range(1, 13)]
+    many = {str(number): names[number - 1] for number in (1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9)}
+    random = np.random.default_rng(7)
+    label = random.integers(0, 13, label.shape, dtype=np.uint8)
+    make("many", here, label, bands=OURS["bands"], classes=many)
+    told = {name: (number - 1) % 3 + 1 for number, name in enumerate(names, 1)}
+    pool = PatchPool(learner(), "here", {"many": Pool(classes=told)})
+    np.testing.assert_array_equal(pool.labels()[3], np.where(label[3], (label[3] - 1) % 3 + 1, 0))
+
+
+def test_an_area_without_training_pixels_weighs_nothing(two):
+    """Statistics would be of no number, or drawn towards zero."""
+    here, label, *_ = two
+    make("empty", np.zeros_like(here), np.zeros_like(label), **OURS)
+    alone, _ = PatchPool(learner(), "here", {"here": Pool()}).statistics()
+    both, sd = PatchPool(learner(), "here", {"here": Pool(), "empty": Pool()}).statistics()
+    np.testing.assert_allclose(both, alone)
+    assert np.isfinite(sd).all()
+    assert PatchPool(learner(), "here", {"empty": Pool()}).statistics() == ([0.0] * 3, [0.0] * 3)
+
+
+REFUSED = {
+    "units": (Pool(bands=MAPPED.bands, classes=MAPPED.classes), "units reflectance"),
+    "class": (MAPPED.model_copy(update={"classes": {"oak": 2}}), "found class road; expected"),
+    "class number": (
+        MAPPED.model_copy(update={"classes": {"oak": 2, "road": 4}}),
+        "found classes with 4; expected one of 0, 1, 2, 3",
+    ),
+    "band": (MAPPED.model_copy(update={"bands": {}}), "found bands red, B08, B03, B02"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_patches_that_do_not_fit_are_one_line(two, case):
+    """A net would be trained for a day on swapped bands, mixed units or unknown classes."""
+    pool, said = REFUSED[case]
+    line = refused(learner(), "here", {"here": Pool(), "there": pool})
+    assert line.startswith("results/there/pack/patches.zarr: ") and said in line
+    assert "train.train_on.there" in line
+
+
+def test_patches_of_two_sizes(two):
+    """A batch of unequal patches would end in a page of Python."""
+    here, label, *_ = two
+    make("small", here[:, :, :4, :4], label[:, :4, :4], **OURS)
+    line = refused(learner(), "here", {"here": Pool(), "small": Pool()})
+    assert "8 px in here, 4 px in small; expected patches of one size" in line
+
+
+def test_old_patches_of_the_area_itself(two):
+    """Patches of bands that the area file no longer has would be learnt under new names."""
+    line = refused(learner(bands=["B02", "B03"]), "here", {"here": Pool()})
+    assert "patches.zarr: found bands B02, B03, B04" in line and "rerun pack" in line
+
+
+def test_no_patches():
+    """A pool of an area that was never packed would end in a page of Python."""
+    line = refused(learner(), "here", {"nowhere": Pool()})
+    assert line.startswith("results/nowhere/pack/patches.zarr: ") and "rerun pack" in line
+
+
+def test_units_that_are_the_same_need_no_mapping(two):
+    """Patches from before units were kept, or in equal units, would be refused."""
+    here, label, *_ = two
+    make("same", here, label, **OURS | {"units": "dB"})
+    pool = PatchPool(learner(units="dB"), "here", {"same": Pool()})
+    np.testing.assert_array_equal(pool.images()[2], here[2])
