@@ -33,9 +33,9 @@ def to_classes(
     if table is not None:
         numbers = {code_number(path, code): value for code, value in table.items()}
         if len(numbers) < len(table):
-            found = ", ".join(sorted(table, key=lambda code: code_number(path, code)))
+            codes = ", ".join(sorted(table, key=lambda code: code_number(path, code)))
             raise ContractError(
-                path, f"codes {found}", "each number once", "1, 01 and 1.0 are one code"
+                path, f"codes {codes}", "each number once", "1, 01 and 1.0 are one code"
             )
         if missing is not None:
             numbers[missing] = 0

@@ -70,7 +70,7 @@ def _download(area: Area, content: dict[str, Any], name: str) -> dict[str, Any]:
     if name == "sample.whl":
         return content["download"]["sample"] or {}
     if rest:
-        return _request(area, content) if not area.period(kind).is_local else {}
+        return _request(area, content, kind) if area.source == "sentinelhub" else {}
     if kind.startswith("labels."):
         keys = ("file", "url", "size", "sha256")
         place = {key: content["labels"][key] for key in keys} if content["labels"] else {}
@@ -82,9 +82,10 @@ def _download(area: Area, content: dict[str, Any], name: str) -> dict[str, Any]:
     return {}
 
 
-def _request(area: Area, content: dict[str, Any]) -> dict[str, Any]:
+def _request(area: Area, content: dict[str, Any], period: str) -> dict[str, Any]:
     """What is asked of a service that serves block by block."""
-    return {"grid": content["grid"], "bands": area.compose.bands}
+    asked = {"sentinelhub": content["download"]["sentinelhub"], "time": area.moments(period)}
+    return asked | {"grid": content["grid"], "bands": area.compose.bands}
 
 
 def digest(area: Area, stage: str, name: str | None = None) -> str:

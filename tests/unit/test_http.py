@@ -17,7 +17,7 @@ from mapmill.errors import CatalogueError
 BODY = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(BODY).hexdigest()
 PATH = "/maps/cover.tif"
-PATIENT = http.RETRY
+BACKOFF_S = http.BACKOFF_S
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -64,7 +64,7 @@ def project(tmp_path, monkeypatch):
     """A folder of its own, no proxy, and no waiting between attempts."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(http, "RETRY", http.RETRY.new(backoff_factor=0.01))
+    monkeypatch.setattr(http, "BACKOFF_S", 0.01)
     monkeypatch.setattr(http, "TIMEOUT_S", (2, 2))
 
 
@@ -80,7 +80,7 @@ def refused(url, size=None, sha256=None):
     """The one line of a fetch that must fail and leave nothing."""
     with pytest.raises(CatalogueError) as caught:
         http.fetch(url, size, sha256, "labels")
-    assert "\n" not in str(caught.value) and str(caught.value).startswith(f"{url}: found ")
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(f"{http.shown(url)}: found ")
     assert kept() == []
     return str(caught.value)
 
@@ -166,7 +166,7 @@ def test_a_server_that_hangs_up():
     with serving((None, {}, b"")) as server:
         line = refused(server.url + PATH)
         assert "no answer" in line and "check the network and rerun" in line
-        assert len(server.asked) == 1 + http.RETRY.total
+        assert len(server.asked) == http.ATTEMPTS
 
 
 def test_no_server():
@@ -192,16 +192,34 @@ def test_a_server_that_stays_busy():
     """A user would read of retries, and not what the server said."""
     with serving(answer(b"later", 503)) as server:
         assert "found status 503 Service Unavailable" in refused(server.url + PATH)
-        assert len(server.asked) == 1 + http.RETRY.total
+        assert len(server.asked) == http.ATTEMPTS
 
 
-def test_attempts_wait_longer_each_time():
+def test_attempts_wait_longer_each_time(monkeypatch):
     """A server that is overloaded would be asked five times in a second."""
-    waits, attempt = [], PATIENT
-    for _ in range(PATIENT.total):
-        attempt = attempt.increment("GET", "/")
-        waits.append(attempt.get_backoff_time())
-    assert waits[-1] >= 4 and waits == sorted(waits)
+    waits = []
+    monkeypatch.setattr(http.time, "sleep", waits.append)
+    monkeypatch.setattr(http, "BACKOFF_S", BACKOFF_S)
+    with serving(answer(b"later", 503)) as server:
+        refused(server.url + PATH)
+    assert len(waits) == http.ATTEMPTS - 1
+    assert waits == sorted(waits) and waits[0] >= 0.5 and sum(waits) >= 8
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [("3", 3, 3), ("1.5", 1.5, 1.5), ("Fri, 01 Jan 2100 00:00:00 GMT", None, None), ("soon", 0, 5)],
+)
+def test_the_wait_that_a_server_asks_for(monkeypatch, text, least, most):
+    """A server would be asked too soon and lock the user out, or a run sleep for hours."""
+    waits = []
+    monkeypatch.setattr(http.time, "sleep", waits.append)
+    with serving(answer(b"later", 429, Retry_After=text), answer()) as server:
+        if least is None:
+            assert "to wait" in refused(server.url + PATH) and waits == []
+        else:
+            http.fetch(server.url + PATH, None, None, "labels")
+            assert len(waits) == 1 and least <= waits[0] <= most
 
 
 def test_a_redirect_is_followed():

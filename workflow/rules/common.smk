@@ -140,7 +140,8 @@ def scene_files(wildcards):
 def composed_blocks(wildcards):
     """All composed blocks of the area."""
     area, layout = area_of(wildcards.area), layout_of(wildcards)
-    return [str(layout.compose(p, b)) for p in area.periods for b in blocks(area)]
+    names = blocks(area)  # a mistake here where there are chips, before anything runs
+    return [str(layout.compose(p, name)) for p in area.periods for name in names]
 
 
 @plainly

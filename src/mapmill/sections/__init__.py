@@ -15,6 +15,7 @@ from mapmill.sections.acquire import (
     Remote,
     Sample,
     Search,
+    SentinelHub,
 )
 from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Name, RunOfArea, Section
 from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Predict, Train, Weights
@@ -47,6 +48,7 @@ __all__ = [
     "Search",
     "Section",
     "Select",
+    "SentinelHub",
     "Split",
     "Train",
     "Weights",

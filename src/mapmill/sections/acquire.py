@@ -220,7 +220,23 @@ class Sample(Section):
     sha256: Sha256
 
 
+class SentinelHub(Section):
+    """What is asked of Sentinel Hub's Process API."""
+
+    deployment: Literal["sentinel-hub", "copernicus"] = "sentinel-hub"
+    """sentinel-hub: services.sentinel-hub.com; copernicus: Copernicus Data Space."""
+    collection: str = Field(default="sentinel-2-l2a", pattern="^[a-z0-9-]+$")
+    mosaic: Literal["least-cloudy", "most-recent", "clear-median"] = "least-cloudy"
+    """Of several acquisitions in a period: that of the least cloudy tile, the last one, or pixel
+    by pixel the median of those that are clear (which costs as many times more)."""
+    max_cloud: int = Field(default=100, ge=0, le=100)
+    """Acquisitions with more cloud than this are left out, in percent of the tile."""
+    empty: Literal["refuse", "accept"] = "refuse"
+    """What to do with a block in which there is no data at all."""
+
+
 class Download(Section):
     """What is fetched."""
 
     sample: Sample | None = None
+    sentinelhub: SentinelHub = SentinelHub()

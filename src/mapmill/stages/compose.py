@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mapmill.areafile import load_area
-from mapmill.catalogue.items import Scene, read_scenes
+from mapmill.catalogue.items import Asset, Scene, read_scenes
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.extent import grid_block
@@ -28,15 +28,16 @@ def run(area_path: Path, period: str, block_name: str, output: Path) -> None:
     layout = Layout(area_path.stem)
     grid = area.the_grid()
     window = grid_block(area, block_name).window
-    listing = layout.search(period)
     image: Array | None = None
-    for scene in read_scenes(listing):
+    for scene in _scenes(area, layout, period, block_name):
         added = _scene_on_grid(area, scene, layout.download(period) / scene.id, grid, window)
         image = added if image is None else first_valid(image, added, area.compose.nodata)
         if valid_pixels(image, area.compose.nodata).all():
             break
     if image is None:
-        raise ContractError(listing, "no scene", "at least one", "correct search and rerun it")
+        raise ContractError(
+            layout.search(period), "no scene", "at least one", "correct search and rerun it"
+        )
     image = with_differences(area.compose, image)
     share = valid_pixels(image, area.compose.nodata).mean()
     write_raster(
@@ -46,9 +47,23 @@ def run(area_path: Path, period: str, block_name: str, output: Path) -> None:
         window,
         bands=area.bands,
         nodata=area.compose.nodata,
-        tags=tags(area, "compose", search=file_digest(listing)),
+        tags=tags(area, "compose", **_provenance(area, layout, period, block_name)),
     )
     log.info("%s: %d bands, %.1f %% of pixels valid", output, len(image), 100 * share)
+
+
+def _scenes(area: Area, layout: Layout, period: str, block: str) -> list[Scene]:
+    """The scenes of a period; of Sentinel Hub, the one that is this very block."""
+    if area.source != "sentinelhub":
+        return read_scenes(layout.search(period))
+    return [Scene("", (Asset(block, f"{block}.tif", tuple(area.compose.bands)),))]
+
+
+def _provenance(area: Area, layout: Layout, period: str, block: str) -> dict[str, str]:
+    """Digest of what the image was made from."""
+    if area.source == "sentinelhub":
+        return {"download": file_digest(layout.download(f"{period}/{block}.tif"))}
+    return {"search": file_digest(layout.search(period))}
 
 
 def _scene_on_grid(area: Area, scene: Scene, folder: Path, grid: Grid, window: Window) -> Array:

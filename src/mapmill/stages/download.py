@@ -30,8 +30,6 @@ def run(area_path: Path, file: str, output: Path) -> None:
     `{period}/{block}.tif` of a service that serves block by block.
     """
     area = load_area(area_path)
-    if area.source == "sentinelhub":
-        sentinelhub.credentials()  # before anything large is fetched for nothing
     layout = Layout(area_path.stem)
     kind = file.split("/")[0]
     if kind == "sample.whl" and area.download.sample:
@@ -67,6 +65,9 @@ def _weights(area: Area, layout: Layout, kind: str) -> Path:
 def _remote(area: Area, layout: Layout, wanted: Remote, key: str) -> Path:
     """A file on disk, in the sample's archive, or fetched by its address."""
     if wanted.url:
+        kept = http.kept_file(wanted.url, wanted.size, wanted.sha256)
+        if area.source == "sentinelhub" and not kept.exists():
+            sentinelhub.credentials()  # before anything large is fetched for nothing
         return http.fetch(wanted.url, wanted.size, wanted.sha256, key)
     return _local(area, layout, wanted.source)
 
