@@ -187,13 +187,15 @@ def chip_sheet(path: Path, area: Area, tiles: Sequence[Tile], pieces: Pieces) ->
         )
         parts = {tile.split for tile in tiles if tile.chip == name and tile.split}
         colour = SPLIT_COLOURS[min(parts)] if len(parts) == 1 else "0.4"
-        top.set_title(f"{name}\n{', '.join(sorted(parts)) or 'no part'}", fontsize=8, color=colour)
+        serves = ", ".join(sorted(parts)) or ("no part" if name in pieces.masked else "no mask")
+        top.set_title(f"{name}\n{serves}", fontsize=8, color=colour)
         for ax in (top, bottom):
             ax.set(xticks=[], yticks=[])
             plt.setp(list(ax.spines.values()), color=colour, linewidth=2)
+    entries = [(area.classes[v].colour, area.classes[v].name) for v in sorted(area.classes)]
     handles = _split_handles(tiles) + [
-        Patch(facecolor=area.classes[v].colour, edgecolor="0.3", label=area.classes[v].name)
-        for v in sorted(area.classes)
+        Patch(facecolor=colour, edgecolor="0.3", label=name)
+        for colour, name in [*entries, ("#ffffff", "no label")]
     ]
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8)
     figure.suptitle(f"{area.title}: {len(names)} of {len(pieces.names)} chips", fontsize=12)

@@ -127,7 +127,8 @@ def summary(content: dict[str, Any]) -> str:
     lines = [f"Scores of the map `{content['map']}` against the labels", ""]
     for split, part in content["parts"].items():
         if "chips" in part:
-            cells = f"{len(part['chips'])} chips, pooled"
+            count = len(part["chips"])
+            cells = f"{count} chips, pooled" if count > 1 else "1 chip"
         else:
             cells = f"{part['spatial_blocks']} blocks of {part['spatial_block_px']} px"
         lines += [f"{split} part: {part['pixels']:,} labelled pixels in {cells}"]
@@ -136,9 +137,9 @@ def summary(content: dict[str, Any]) -> str:
             lines.append(f"  {name:24s} {'   '.join(shown)}")
         for what in ("seeds", "chips"):
             for title, (mean, spread) in part.get(f"over_{what}", {}).items():
-                if mean is not None:
-                    by = "" if spread is None else f", standard deviation {spread:.3f}"
-                    lines.append(f"  over {what}: {title} {mean:.3f}{by}")
+                if mean is not None and spread is not None:
+                    by = f"standard deviation {spread:.3f}"
+                    lines.append(f"  over {what}: {title} {mean:.3f}, {by}")
         for title, (low, high) in part.get("map_minus_forest", {}).items():
             if low is not None:
                 lines.append(f"  map minus forest: {title} from {low:+.3f} to {high:+.3f} (95 %)")

@@ -78,6 +78,11 @@ def read_tiles(path: Path) -> list[Tile]:
     return [_tile(row) for row in rows[1:]]
 
 
+def scored_chips(tiles: Sequence[Tile]) -> list[str]:
+    """Names of the chips that hold tiles of the validation or test part, in order."""
+    return list(dict.fromkeys(tile.chip for tile in tiles if tile.split in ("val", "test")))
+
+
 def _tile(row: list[str]) -> Tile:
     _, period, chip, top, left, size, valid, labelled, split, fold, dropped, *counts = row
     window = Window(int(top), int(left), int(size), int(size))

@@ -47,7 +47,9 @@ def clone(tmp_path_factory):
         done = subprocess.run(bash, cwd=folder, text=True, check=False, **SAID)
         assert done.returncode == 0, f"{command}\n{done.stdout}"
         said[command] = done.stdout
-        if command.endswith("my-area.yaml") and command.startswith("cp "):  # the user's edit: fewer steps, one model
+        if command.endswith("my-area.yaml") and command.startswith(
+            "cp "
+        ):  # the user's edit: fewer steps, one model
             path = folder / "config/areas/my-area.yaml"
             text = path.read_text().replace("seeds: [1, 2, 3]", "seeds: [1]")
             path.write_text(re.sub(r"steps: \d+", "steps: 4", text))

@@ -19,6 +19,7 @@ from mapmill.errors import ConfigError, MapmillError
 from mapmill.extent import blocks_of, grid_block
 from mapmill.layout import Layout
 from mapmill.settings import settings
+from mapmill.tiles import read_tiles, scored_chips
 
 
 def plainly(function):
@@ -194,13 +195,13 @@ def train_inputs(wildcards):
 
 @plainly
 def predicted_blocks(wildcards):
-    """All predicted blocks of a map; of chips, those that have a mask to be scored by."""
+    """All predicted blocks of a map; of chips, those with pixels that are scored."""
     area, layout = area_of(wildcards.area), layout_of(wildcards)
-    names = (
-        [chip.name for chip in chips_of(wildcards.area) if chip.mask]
-        if area.chips
-        else blocks(area)
-    )
+    if area.chips:
+        table = checkpoints.select.get(area=wildcards.area).output.table
+        names = scored_chips(read_tiles(Path(table)))
+    else:
+        names = blocks(area)
     return [str(layout.predict(wildcards.map, name)) for name in names]
 
 
@@ -217,4 +218,10 @@ def assess_inputs(wildcards):
         )
     whole = [] if area.chips else [str(layout.map(wildcards.map))]
     patches = [str(layout.patches / "zarr.json")] if area.assess.baseline else []
-    return [*whole, str(layout.tiles), str(layout.shift), *patches, *images_and_labels(wildcards)]
+    return [
+        *whole,
+        str(layout.tiles),
+        str(layout.shift),
+        *patches,
+        *images_and_labels(wildcards),
+    ]

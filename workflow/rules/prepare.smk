@@ -44,7 +44,8 @@ rule downsample:
         " 2> {log:q}"
 
 
-rule select:
+# A checkpoint, since it says which chips are scored and so have to be mapped.
+checkpoint select:
     input:
         images_and_labels,
     output:
