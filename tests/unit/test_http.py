@@ -80,7 +80,9 @@ def refused(url, size=None, sha256=None):
     """The one line of a fetch that must fail and leave nothing."""
     with pytest.raises(CatalogueError) as caught:
         http.fetch(url, size, sha256, "labels")
-    assert "\n" not in str(caught.value) and str(caught.value).startswith(f"{http.shown(url)}: found ")
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(
+        f"{http.shown(url)}: found "
+    )
     assert kept() == []
     return str(caught.value)
 
