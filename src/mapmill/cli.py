@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     for name, about in (
         ("check", "check an area file and list the targets it makes"),
         ("show", "print the scores of an area's maps and where everything is"),
+        ("estimate", "say what a map will ask for and write, before anything is downloaded"),
     ):
         command = commands.add_parser(name, help=about, description=about)
         command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
@@ -170,6 +171,14 @@ def _show(area: Path) -> None:
     print(f"report   {report}" if report.exists() else f"report   make report AREA={area.stem}")
 
 
+def _estimate(area: Path) -> None:
+    from mapmill.areafile import load_area
+    from mapmill.estimate import estimate, told
+
+    loaded = load_area(area)
+    print(told(loaded, estimate(loaded)))
+
+
 def _grid(raster: Path) -> None:
     from mapmill.raster import inspect
 
@@ -197,6 +206,7 @@ def _simulate(out: Path, size: int, seed: int, **options: Any) -> None:
 TOOLS: dict[str, Callable[..., None]] = {
     "check": _check,
     "show": _show,
+    "estimate": _estimate,
     "grid": _grid,
     "schema": _schema,
     "simulate": _simulate,
