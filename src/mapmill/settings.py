@@ -9,6 +9,8 @@ from mapmill.config import Area
 
 PLACE = ("compose", "downsample", "select", "predict", "mosaic", "assess")
 """Stages whose outputs lie on the grid."""
+NOT_ASKED = ("deployment", "empty")
+"""Settings of Sentinel Hub that change nothing in what is served."""
 EXTENT = ("select", "predict", "mosaic", "assess")
 """Stages that look beyond one block: which blocks there are matters to them."""
 
@@ -84,7 +86,8 @@ def _download(area: Area, content: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _request(area: Area, content: dict[str, Any], period: str) -> dict[str, Any]:
     """What is asked of a service that serves block by block."""
-    asked = {"sentinelhub": content["download"]["sentinelhub"], "time": area.moments(period)}
+    chosen = {k: v for k, v in content["download"]["sentinelhub"].items() if k not in NOT_ASKED}
+    asked = {"sentinelhub": chosen, "time": area.moments(period)}
     return asked | {"grid": content["grid"], "bands": area.compose.bands}
 
 

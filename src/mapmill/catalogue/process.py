@@ -67,15 +67,18 @@ def epsg(crs: str) -> int:
 
 
 def request_digest(area: Area, period: str) -> str:
-    """Short digest of all that is asked for but the block: grid, bands, period, mosaic."""
-    grid = area.the_grid()
+    """Short digest of all that is asked for but the block: grid, bands, period, mosaic.
+
+    Who serves it, and what is made of an empty block, are no part of it: nothing is paid twice.
+    """
+    grid, chosen = area.the_grid(), area.download.sentinelhub
     start, end = area.moments(period)
     asked = {
         "grid": [grid.crs, grid.left, grid.top, grid.resolution, grid.block],
         "edge": [grid.width, grid.height],
         "time": [start, end],
-        "evalscript": evalscript(area.compose.bands, False),
-        "settings": area.download.sentinelhub.model_dump(mode="json", exclude={"deployment"}),
+        "evalscript": evalscript(area.compose.bands, chosen.mosaic == "clear-median"),
+        "settings": chosen.model_dump(mode="json", exclude={"deployment", "empty"}),
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
