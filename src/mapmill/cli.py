@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from errno import EACCES, EDQUOT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,28 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             TOOLS[command](**chosen)
     except MapmillError as error:
-        print(f"mapmill {command}: {error}", file=sys.stderr)
+        print(f"mapmill {command}: {_with_area(error, chosen.get('area'))}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"mapmill {command}: not enough memory ({error}): lower sizes", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in OUTSIDE:
+            raise
+        where = error.filename or "the disk"
+        print(f"mapmill {command}: {where}: {error.strerror}: make room or rights", file=sys.stderr)
         return 1
     return 0
+
+
+OUTSIDE = (ENOSPC, EDQUOT, EACCES, EPERM, EROFS, ENOTDIR)
+"""Errors of the system that a user can mend: room, rights, names that are no folders."""
+
+
+def _with_area(error: MapmillError, area: Path | None) -> str:
+    """The message, after the area file where it is a mistake in one and does not say so."""
+    is_config = type(error).__name__ == "ConfigError"
+    return f"{area}: {error}" if is_config and area and str(area) not in str(error) else str(error)
 
 
 def _run_stage(stage: str, values: list[str | Path]) -> None:
@@ -125,6 +145,7 @@ def _check(area: Path) -> None:
     from mapmill.layout import Layout
 
     loaded, layout = load_area(area), Layout(area.stem)
+    _check_files(area, loaded)
     if loaded.chips:
         chips = find_chips(loaded.chips)
         said = f"{len(chips)} chips, {sum(chip.mask is not None for chip in chips)} with masks"
@@ -144,6 +165,18 @@ def _check(area: Path) -> None:
             for chip in chips:
                 if not chip.mask:
                     print(layout.predict(name, chip.name))
+
+
+def _check_files(path: Path, area: Any) -> None:
+    """Files on disk that the area names are there."""
+    named = [("train.weights", area.train_of(run).weights) for run in area.runs]
+    if area.source != "sample":  # the sample's labels are in its archive
+        named.append(("labels", area.labels))
+    for key, remote in named:
+        if remote and remote.file and not Path(remote.file).exists():
+            raise ContractError(
+                f"{path}: {key}.file", f"no {remote.file}", "the file", "correct it"
+            )
 
 
 def _show(area: Path) -> None:

@@ -18,6 +18,7 @@ from mapmill.sections import (
     Downsample,
     GridSection,
     Labels,
+    Line,
     Map,
     Mosaic,
     Name,
@@ -47,8 +48,8 @@ def _below(error: ValidationError, *keys: str) -> ValidationError:
 class Area(Section):
     """One study area: a grid with scenes of several periods, or a folder of chips."""
 
-    title: str
-    attribution: list[str] = Field(min_length=1)
+    title: Line
+    attribution: list[Line] = Field(min_length=1)
     """Credits that travel with every product and picture."""
     license: str = "other"
     """SPDX identifier of the map's licence, or `other`."""

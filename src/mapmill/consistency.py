@@ -12,30 +12,30 @@ def classes_exist(area: Area) -> None:
     """Classes are 1 to K, and every number that names one is one."""
     classes = set(area.classes)
     if classes != set(range(1, len(classes) + 1)) or len(classes) > 254:
-        raise ValueError("classes: must be numbered 1, 2, 3 ... without gaps, at most 254")
+        raise ValueError("classes: numbers other than 1, 2, 3 ... without gaps, at most 254")
     if len(set(area.class_names)) < len(classes):
-        raise ValueError("classes: two have the same name")
+        raise ValueError("classes: two of the same name")
     for key, value in ((area.labels and area.labels.codes) or {}).items():
         if value not in classes | {0}:
-            raise ValueError(f"labels.codes.{key}: {value} is no class")
+            raise ValueError(f"labels.codes.{key}: {value}, which is no class")
     for value in area.downsample.class_weights:
         if value not in classes:
-            raise ValueError(f"downsample.class_weights: no class {value}")
+            raise ValueError(f"downsample.class_weights: {value}, which is no class")
     for value in area.select.drop_only if area.select else []:
         if value not in classes:
-            raise ValueError(f"select.drop_only: no class {value}")
+            raise ValueError(f"select.drop_only: {value}, which is no class")
 
 
 def grid_or_chips(area: Area) -> None:
     """Imagery is on one grid, with a search; or in chips, with neither."""
     if (area.grid is None) == (area.chips is None):
-        raise ValueError("grid: give either this or chips")
+        raise ValueError("grid: both or none of grid and chips")
     if area.grid and area.search is None:
         raise ValueError("search: nothing, where a grid is given")
     if area.chips:
         for key in ("search", "aoi", "window"):
             if getattr(area, key) is not None:
-                raise ValueError(f"{key}: belongs to a grid, not to chips")
+                raise ValueError(f"{key}: a key of grids, beside chips")
         held = [band for entry in area.chips.images for band in entry.bands]
         for band in area.compose.bands:
             if held.count(band) != 1:
@@ -52,13 +52,18 @@ def labels_fit(area: Area) -> None:
     if area.chips:
         given = labels.model_fields_set - {"codes", "table"}
         if given:
-            raise ValueError(f"labels.{min(given)}: chips have their masks under chips.masks")
+            raise ValueError(
+                f"labels.{min(given)}: a key of label maps; chips have masks, under chips.masks"
+            )
         return
     if not labels.source:
-        raise ValueError("labels: give file: or url:")
+        raise ValueError("labels: neither file nor url")
     polygons = labels.suffix in VECTOR_SUFFIXES
+    colours = [code for code in labels.codes or {} if code.startswith("#")]
+    if colours and not polygons:
+        raise ValueError(f"labels.codes.{colours[0]}: a colour, which is for the masks of chips")
     if polygons and not (labels.attribute and labels.codes):
-        raise ValueError("labels: polygons need labels.attribute and labels.codes")
+        raise ValueError("labels: polygons without labels.attribute and labels.codes")
 
 
 def something_to_learn_from(area: Area) -> None:
@@ -67,9 +72,9 @@ def something_to_learn_from(area: Area) -> None:
     if labelled and area.select is None:
         raise ValueError("select: nothing, where there are labels")
     if area.model and area.runs:
-        raise ValueError("runs: nothing is trained where model: is given; take one out")
+        raise ValueError("runs: runs beside model, with which nothing is trained; take one out")
     if not area.model and not area.runs:
-        raise ValueError("runs: give at least one, or model: AREA/RUN")
+        raise ValueError("runs: none, and no model: AREA/RUN")
     for name in area.runs:
         if area.train_of(name).train_on is None and not labelled:
             raise ValueError(
@@ -87,10 +92,10 @@ def maps_fit(area: Area) -> None:
             raise ValueError(f"maps.{name}.run: nothing; runs has {', '.join(area.runs)}")
         if made.run is not None and made.run not in area.runs:
             known = ", ".join(area.runs) or "none, since model: is given"
-            raise ValueError(f"maps.{name}.run: {made.run} is none of runs: {known}")
+            raise ValueError(f"maps.{name}.run: {made.run}, none of the runs ({known})")
         for period in made.periods or ():
             if period not in area.periods:
-                raise ValueError(f"maps.{name}.periods: no period {period}")
+                raise ValueError(f"maps.{name}.periods: {period}, none of the periods")
 
 
 def sources_fit(area: Area) -> None:
@@ -119,14 +124,14 @@ def tiles_fit(area: Area) -> None:
     split = area.split()
     for_chips = split.method in ("chip", "column") or split.strata is not None
     if for_chips and not area.chips:
-        raise ValueError(f"select.split.method: {split.method} is for chips")
+        raise ValueError(f"select.split.method: {split.method}, for chips")
     if area.chips and split.method in ("strips", "blocks"):
-        raise ValueError(f"select.split.method: {split.method} is for a grid; use chip or column")
+        raise ValueError(f"select.split.method: {split.method}, for grids; use chip or column")
     named = split.column or split.strata
     if named and area.chips and not area.chips.table:
-        raise ValueError(f"select.split: {named} is a column of chips.table, which is missing")
+        raise ValueError(f"select.split: column {named}, but no chips.table")
     if area.runs and not split.folds and split.method != "column" and split.train <= 0:
-        raise ValueError("select.split.train: must be more than 0")
+        raise ValueError("select.split.train: no share for training")
     for name in area.runs:
         crop = area.train_of(name).crop
         if crop and crop > area.select.size:
@@ -138,9 +143,11 @@ def encoders_fit(area: Area) -> None:
     for name in area.runs:
         chosen = area.train_of(name)
         if chosen.weights and chosen.encoder == "plain":
-            raise ValueError(f"train.weights (run {name}): only a resnet encoder has weights")
+            raise ValueError(
+                f"train.weights (run {name}): weights for a plain encoder; a resnet has them"
+            )
         if chosen.weights and chosen.init:
-            raise ValueError(f"train.init (run {name}): give either weights or init")
+            raise ValueError(f"train.init (run {name}): both weights and init")
         side = chosen.crop or (area.select.size if area.select else 0)
         stride = 32 if chosen.encoder != "plain" else 2**chosen.depth
         if side and chosen.batch * (-(-side // stride)) ** 2 < 2:

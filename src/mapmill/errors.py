@@ -15,8 +15,18 @@ class MapmillError(Exception):
     """
 
     def __init__(self, where: str | Path, found: str, expected: str, remedy: str) -> None:
-        line = f"{where}: found {found}; expected {expected}; {remedy}"
-        super().__init__(" ".join(line.split()))
+        parts = [_short(str(part)) for part in (where, found, expected, remedy)]
+        super().__init__("{}: found {}; expected {}; {}".format(*parts))
+
+
+LONGEST = 600
+"""Letters of each part of a message; a library may quote a whole file."""
+
+
+def _short(text: str) -> str:
+    """On one line, and no longer than a person reads."""
+    words = " ".join(text.split())
+    return words if len(words) <= LONGEST else f"{words[: LONGEST - 4]} ..."
 
 
 class ConfigError(MapmillError):

@@ -82,7 +82,9 @@ def _outline(path: Path, crs: str) -> Any:
     except FileNotFoundError:
         raise ConfigError(path, "no such file", "the area of interest", "correct aoi") from None
     except (*NOT_GEOJSON, ShapelyError, ProjError) as error:
-        raise ConfigError(path, f"no GeoJSON ({error!r})", "polygons", REMEDY) from None
+        raise ConfigError(
+            path, f"no GeoJSON ({type(error).__name__})", "polygons", REMEDY
+        ) from None
     if shapely.area(outline) == 0:
         raise ConfigError(path, "no polygon", "the area of interest", REMEDY)
     left, bottom, right, top = outline.bounds

@@ -105,7 +105,9 @@ def stretch(image_3YX: Array) -> NDArray[np.uint8]:
     result = np.zeros((*image_3YX.shape[1:], 3), np.uint8)
     for channel, band_YX in enumerate(image_3YX.astype(np.float32)):
         valid = band_YX[np.isfinite(band_YX) & (band_YX != 0)]
-        low, high = np.percentile(valid, [2, 98]) if valid.size else (0.0, 1.0)
+        low, middle, high = np.percentile(valid, [2, 50, 98]) if valid.size else (0.0, 0.5, 1.0)
+        if middle > 0:  # clouds and snow would leave the land all but black
+            high = min(high, 3 * middle)
         scaled = np.nan_to_num((band_YX - low) / max(high - low, 1e-9))
         result[..., channel] = (255 * np.clip(scaled, 0, 1)).astype(np.uint8)
     return result
@@ -215,11 +217,12 @@ def curves(path: Path, area: Area, model: str, history: dict[str, list[float]], 
     """Loss and validation scores over the steps; a line marks the model that was kept."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     _room_for_credits(figure)
-    left.plot(history["step"], history["train_loss"], color="#444444", label="training")
-    left.plot(history["step"], history["val_loss"], color="#1f77b4", ls="--", label="validation")
+    step, scores = history["step"], history["val_mean_iou"]
+    left.plot(step, history["train_loss"], ".-", color="#444444", label="training")
+    left.plot(step, history["val_loss"], ".--", color="#1f77b4", label="validation")
     left.set(xlabel="step", ylabel="loss")
-    right.plot(history["step"], history["val_mean_iou"], color="#1f77b4", label="mean IoU")
-    right.plot(history["step"], history["val_accuracy"], color="#e6a100", ls="--", label="accuracy")
+    right.plot(step, scores, ".-", color="#1f77b4", label="mean IoU")
+    right.plot(step, history["val_accuracy"], ".--", color="#e6a100", label="accuracy")
     right.set(xlabel="step", ylabel="validation score", ylim=(0, 1))
     for ax in (left, right):
         ax.axvline(best, color="0.6", linewidth=1, label=f"kept: step {best}")

@@ -90,6 +90,15 @@ def _read_labels(path: Path, labels: dict[str, Any]) -> None:
             )
 
 
+PATTERNS = {
+    "^#[0-9a-fA-F]{6}$": "a colour as #rrggbb",
+    "^[a-z0-9-]+/[a-z0-9-]+$": "area/run",
+    "^[0-9a-f]{64}$": "64 digits 0-9 a-f",
+    r"^[^\r\n\t]*[^\s][^\r\n\t]*$": "one line of text",
+    r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$": "a moment such as 2018-04-30T23:59:59Z",
+}
+
+
 def _inconsistent(path: Path, section: str, problem: str) -> ConfigError:
     """A mistake told as `key: what is wrong`, or just what is wrong."""
     key, told, rest = problem.partition(": ")
@@ -113,8 +122,12 @@ def _mapping_in(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{path}, line {mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or str(error)
+        problem = (getattr(error, "problem", None) or str(error)).removeprefix("found ")
+        if "\\t" in problem:
+            problem += " (a tab: indent with spaces)"
         raise ConfigError(line, problem, "valid YAML", "correct that line") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(path, str(error), "plain YAML", "shorten it") from None
     if not isinstance(content, dict):
         raise ConfigError(path, type(content).__name__, "a mapping of sections", "see demo.yaml")
     return content
@@ -136,11 +149,24 @@ def _one_line(path: Path, error: ValidationError, content: dict[str, Any]) -> Co
         return ConfigError(where, "nothing", "a value, since the key is required", "add it" + more)
     if first["type"] == "value_error":
         return _inconsistent(path, ".".join(keys), first["msg"].removeprefix("Value error, "))
-    found = repr(first["input"])
+    found = "nothing" if first["input"] is None else repr(first["input"])
     found = found if len(found) < 80 else found[:77] + "..."
-    return ConfigError(
-        where, found, first["msg"].replace("Input should be ", ""), "correct it" + more
-    )
+    remedy = "fill it in, or take the line out" if first["input"] is None else "correct it"
+    return ConfigError(where, found, _expected(first), remedy + more)
+
+
+def _expected(mistake: Any) -> str:
+    """What pydantic would have taken, in the words of an area file."""
+    kind, context = mistake["type"], mistake.get("ctx", {})
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return "a mapping, key: value"
+    if kind == "list_type":
+        return "a list, [a, b]"
+    if kind == "too_short":
+        return f"at least {context['min_length']}"
+    if kind == "string_pattern_mismatch":
+        return PATTERNS.get(context["pattern"], f"text like {context['pattern']}")
+    return str(mistake["msg"]).replace("Input should be ", "")
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

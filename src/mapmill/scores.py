@@ -125,6 +125,8 @@ def by_class(area: Area, pooled: Matrix) -> list[dict[str, Any]]:
 def summary(content: dict[str, Any]) -> str:
     """The scores as text for people."""
     lines = [f"Scores of the map `{content['map']}` against the labels", ""]
+    if not content["parts"]:
+        lines += ["no part is scored: there is no labelled pixel for validation or test", ""]
     for split, part in content["parts"].items():
         if "chips" in part:
             count = len(part["chips"])

@@ -257,7 +257,7 @@ def test_weights_that_are_missing(small_area, capsys):
     line = refused_cleanly(
         capsys, "check", area_with("weighed", train=RESNET | {"weights": {"file": "data/w.onnx"}})
     )
-    assert "data/w.onnx is no .safetensors, .pth or .pt file" in line
+    assert "data/w.onnx, which is no .safetensors, .pth or .pt file" in line
 
 
 def test_training_waits_for_its_weights(small_area):
@@ -305,3 +305,59 @@ def test_a_missing_weights_link_is_one_line(small_area, capsys):
     area = packed("weighed", train=RESNET | {"weights": {"file": "data/w.pth"}})
     line = refused(capsys, "train", area, "unet-1", *OUTPUTS)
     assert "weights-unet.pth" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"grid": {"bounds": [0, 0, 10**12, 10**12]}},
+            "grid.bounds: found left and right",
+        ),
+        ({"select": {"split": {"method": "blocks", "seed": -1}}}, "select.split.seed: found -1"),
+        ({"assess": {"seed": -1}}, "assess.seed: found -1"),
+        ({"train": {"seeds": [10**30]}}, "train.seeds.0: found"),
+        ({"train": {"jitter": float("inf")}}, "train.jitter: found inf"),
+        ({"train": {"width": 10**6}}, "train.width: found 1000000"),
+        ({"select": {"size": 10**5}}, "select.size: found 100000"),
+        ({"runs": {"unet": {"train_on": [["a"]]}}}, "runs.unet.train_on"),
+        ({"title": "one\ntwo"}, "expected one line of text"),
+        ({"downsample": None}, "downsample: found nothing; expected a mapping"),
+        ({"labels": {"codes": {"#ff0000": 1}}}, "labels.codes.#ff0000: found a colour"),
+    ],
+)
+def test_values_beyond_all_bounds(small_area, capsys, changes, said):
+    """A slip of the keyboard would fill the memory, or stop the chain after the training."""
+    content = yaml.safe_load(SMALL_AREA)
+    for section, values in changes.items():
+        old = content.get(section)
+        both = isinstance(values, dict) and isinstance(old, dict)
+        content[section] = {**old, **values} if both else values
+    area = write_area("beyond", yaml.safe_dump(content, sort_keys=False))
+    assert said in refused_cleanly(capsys, "check", area)
+
+
+def test_an_outline_that_is_no_text(small_area, capsys):
+    """The message would hold the whole file."""
+    content = yaml.safe_load(SMALL_AREA) | {"aoi": "data/labels.tif"}
+    line = refused_cleanly(capsys, "check", write_area("odd", yaml.safe_dump(content)))
+    assert "data/labels.tif: found no GeoJSON" in line and len(line) < 400
+
+
+def test_labels_of_three_bands(small_area, capsys):
+    """The first band would be taken for the classes without a word."""
+    write_tif(Path("data/labels.tif"), np.ones((3, 160, 192), np.uint8))
+    line = refused_cleanly(capsys, "download", small_area, "labels.tif", "out/labels.tif")
+    assert "found 3 bands; expected one band of class codes" in line
+
+
+def test_an_output_below_a_file(small_area, capsys):
+    """A wrong path would end in a page of Python after the work was done."""
+    line = refused_cleanly(capsys, "simulate", "data/labels.tif/x", "--size", "64")
+    assert "Not a directory" in line
+
+
+def test_a_period_that_is_none(small_area, capsys):
+    """A user would be told to delete a file that is not there."""
+    command = ["compose", small_area, "2019", "r000c000", "out/b.tif"]
+    assert "periods 2019: found no such name; expected one of" in refused_cleanly(capsys, *command)

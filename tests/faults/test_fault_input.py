@@ -1,6 +1,5 @@
 """Wrong scenes and labels are one line that names them, and leave nothing behind."""
 
-import csv
 import json
 import re
 import subprocess
@@ -77,16 +76,6 @@ def test_polygons_that_are_none(small_area, capsys):
     area = area_with("plots", labels=labels)
     line = refused_cleanly(capsys, "download", area, "labels.gpkg", f"{OUT}/labels.gpkg")
     assert "data/plots.gpkg" in line
-
-
-def tiles_after_refusal(capsys, area):
-    """What `select` says when it keeps no tile, and the reasons in its table."""
-    line = refused(
-        capsys, "select", area, f"{OUT}/tiles.csv", f"{OUT}/tiles.png", f"{OUT}/shift.png"
-    )
-    with Path(f"{OUT}/tiles.csv").open(newline="") as file:
-        reasons = {row["dropped"] for row in csv.DictReader(file)} - {"across two parts"}
-    return line, reasons
 
 
 def test_labels_of_another_place(small_area, capsys):

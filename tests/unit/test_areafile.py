@@ -87,19 +87,19 @@ MISTAKES = {
         "method: stripes",
         ["select.split.method", "'stripes'", "'strips', 'blocks', 'random', 'chip' or 'column'"],
     ),
-    "bad colour": ("#1b6b2f", "green", ["classes.2.colour", "'green'", "pattern"]),
+    "bad colour": ("#1b6b2f", "green", ["classes.2.colour", "'green'", "#rrggbb"]),
     "bad name of a run": ("  unet: {}", "  U_Net: {}", ["runs.U_Net", "lower-case"]),
     "classes with gaps": ("  3: {name", "  4: {name", ["without gaps"]),
     "unknown class in codes": (
         "file: data/labels.tif",
         "file: data/labels.tif\n  codes: {7: 9}",
-        ["labels.codes.7", "9 is no class"],
+        ["labels.codes.7", "9, which is no class"],
     ),
     "unknown class to drop": ("  size: 32", "  size: 32\n  drop_only: [9]", ["drop_only", "9"]),
     "unknown run": (
         "{run: unet}",
         "{run: unett}",
-        ["maps.landcover.run", "unett is none of runs: unet"],
+        ["maps.landcover.run", "unett, none of the runs (unet)"],
     ),
     "unknown period": (
         "{run: unet}",

@@ -117,4 +117,4 @@ def test_a_code_that_yaml_holds_twice():
 def test_a_class_that_does_not_exist():
     """A pixel would get a class without name and colour."""
     Path("codes.csv").write_text(TABLE.replace("3,2,", "3,4,"))
-    assert "labels.codes.3: found 4 is no class" in line_of(area_of, table="codes.csv")
+    assert "labels.codes.3: found 4, which is no class" in line_of(area_of, table="codes.csv")

@@ -319,6 +319,8 @@ def test_a_block_that_is_not_worked_on(capsys):
         grid_block(area, "r000c000")
     with pytest.raises(ConfigError, match="r009c000: found no such block"):
         grid_block(area, "r009c000")
+    Path("data").mkdir()
+    Path("data/labels.tif").touch()
     assert main(["check", "config/areas/small.yaml"]) == 0
     said = capsys.readouterr().err
     assert "192 x 160 px, 1 blocks; 8 outside outline" in said

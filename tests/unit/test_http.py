@@ -291,4 +291,4 @@ def test_weights_by_the_command(capsys):
 def test_weights_from_the_network_need_a_digest(capsys):
     """Whatever a server serves on the day would become part of the model."""
     area = weights_area("https://example.org/w.pth", None)
-    assert "weights from url: need their sha256" in refused_cleanly(capsys, "check", area)
+    assert "url without sha256" in refused_cleanly(capsys, "check", area)

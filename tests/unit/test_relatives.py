@@ -154,9 +154,9 @@ def test_a_name_that_is_no_run_of_an_area(named):
 def test_a_model_beside_runs():
     """Of two sources of a map one would be taken, and nobody know which."""
     line = mistake(**BORROWED | {"runs": {"unet": {}}})
-    assert f"{HERE}: runs: found nothing is trained where model: is given" in line
+    assert f"{HERE}: runs: found runs beside model, with which nothing is trained" in line
     line = mistake(**BORROWED | {"maps": {"landcover": {"run": "unet"}}})
-    assert "maps.landcover.run: found unet is none of runs: none, since model: is given" in line
+    assert "maps.landcover.run: found unet, none of the runs (none, since model: is given)" in line
 
 
 def test_a_run_without_labels():
@@ -167,7 +167,7 @@ def test_a_run_without_labels():
     assert "run own learns from this area" in line
     assert area(**learning(train_on=["there"]))
     assert "select: found nothing, where there are labels" in mistake(select=None)
-    assert "runs: found give at least one, or model: AREA/RUN" in mistake(runs=None)
+    assert "runs: found none, and no model: AREA/RUN" in mistake(runs=None)
 
 
 def test_an_area_without_labels_has_a_map_and_no_scores(capsys):

@@ -33,7 +33,10 @@ def plainly(function):
         try:
             return function(wildcards)
         except MapmillError as error:
-            raise SystemExit(f"mapmill: {error}") from None
+            area = f"config/areas/{getattr(wildcards, 'area', wildcards)}.yaml"
+            is_config = isinstance(error, ConfigError) and area not in str(error)
+            where = f"{area}: " if is_config else ""
+            raise SystemExit(f"mapmill: {where}{error}") from None
 
     return wrapped
 

@@ -17,7 +17,7 @@ from mapmill.sections.acquire import (
     Search,
     SentinelHub,
 )
-from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Name, RunOfArea, Section
+from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Line, Name, RunOfArea, Section
 from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Predict, Train, Weights
 from mapmill.sections.prepare import Compose, Downsample, Pack, Select, Split
 
@@ -35,6 +35,7 @@ __all__ = [
     "Downsample",
     "GridSection",
     "Labels",
+    "Line",
     "Map",
     "Mosaic",
     "Name",

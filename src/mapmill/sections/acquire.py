@@ -10,7 +10,10 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from mapmill.grid import Grid
-from mapmill.sections.base import Box, Colour, Moment, Name, Section, Sha256, Url
+from mapmill.sections.base import Box, Colour, Line, Moment, Name, Section, Sha256, Url
+
+LARGEST = 2**20
+"""Pixels along one side of a grid: at 10 m a quarter of the way around the Earth."""
 
 
 class GridSection(Section):
@@ -30,7 +33,7 @@ class GridSection(Section):
         try:
             CRS.from_user_input(self.crs)
         except CRSError:
-            raise ValueError(f"crs {self.crs} is not known to PROJ") from None
+            raise ValueError(f"crs {self.crs}, not known to PROJ") from None
         return self
 
     @model_validator(mode="after")
@@ -38,6 +41,11 @@ class GridSection(Section):
         left, bottom, right, top = self.bounds
         for span, sides in ((right - left, "left and right"), (top - bottom, "bottom and top")):
             pixels = span / self.resolution
+            if pixels > LARGEST:
+                raise ValueError(
+                    f"bounds: {sides} are {pixels:.3g} pixels apart, over {LARGEST:,}; "
+                    "check bounds, crs and resolution"
+                )
             if pixels < 1 or abs(pixels - round(pixels)) > 1e-6:
                 raise ValueError(f"{sides} are {pixels:g} pixels apart, not a whole number >= 1")
         return self
@@ -53,7 +61,7 @@ class GridSection(Section):
 class ClassEntry(Section):
     """Name and colour of one class of the map."""
 
-    name: str
+    name: Line
     colour: Colour
     """As #rrggbb."""
 
@@ -73,9 +81,9 @@ class Remote(Section):
     @model_validator(mode="after")
     def _one_place(self) -> "Remote":
         if self.file and self.url:
-            raise ValueError("give either file: or url:")
+            raise ValueError("both file and url")
         if (self.size or self.sha256) and not self.url:
-            raise ValueError("size and sha256 belong to url:")
+            raise ValueError("size or sha256 without url")
         return self
 
     @property
@@ -123,7 +131,7 @@ class ChipFiles(Section):
 class ChipImages(ChipFiles):
     """Files that hold bands of the chips."""
 
-    bands: list[str] = Field(min_length=1)
+    bands: list[Line] = Field(min_length=1)
     """Names of the file's bands, in its order."""
     nodata: float | None = None
     """Value that marks missing pixels, where the file does not declare it."""
@@ -172,7 +180,7 @@ class Period(Section):
         if self.start and self.end:
             return _ordered(name, self.start, self.end)
         if not match:
-            raise ValueError(f"search.periods.{name}: give start and end, or name it 2017-02")
+            raise ValueError(f"search.periods.{name}: no start and end, nor a name such as 2017-02")
         year, month, day = (int(part) if part else None for part in match.groups())
         last = calendar.monthrange(year or 1, month or 12)[1]
         start = f"{year}-{month or 1:02d}-{day or 1:02d}T00:00:00Z"
@@ -206,9 +214,9 @@ class Search(Section):
         for name, period in self.periods.items():
             given = [kind for kind in ("files", "stac") if getattr(period, kind) is not None]
             if self.source == "sentinelhub" and given:
-                raise ValueError(f"periods.{name}: sentinelhub has neither files: nor stac:")
+                raise ValueError(f"periods.{name}: files or stac, while sentinelhub has neither")
             if self.source != "sentinelhub" and len(given) != 1:
-                raise ValueError(f"periods.{name}: give either files: or stac:")
+                raise ValueError(f"periods.{name}: both or none of files and stac")
         return self
 
 

@@ -10,18 +10,21 @@ VECTOR_SUFFIXES = {".gpkg", ".geojson", ".json", ".fgb"}
 
 def _plain_name(name: str) -> str:
     if not name or not all(c.isascii() and (c.islower() or c.isdigit() or c == "-") for c in name):
-        raise ValueError("a name has lower-case letters, digits and hyphens only")
+        raise ValueError("a name of more than lower-case letters, digits and hyphens")
     return name
 
 
 def _no_repeats(values: list[int]) -> list[int]:
     if len(set(values)) < len(values):
-        raise ValueError(f"{values} names a value twice")
+        raise ValueError(f"a value twice in {values}")
     return values
 
 
 Name = Annotated[str, AfterValidator(_plain_name)]
 Distinct = AfterValidator(_no_repeats)
+Line = Annotated[str, Field(pattern=r"^[^\r\n\t]*[^\s][^\r\n\t]*$", max_length=300)]
+"""Text on one line."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
@@ -37,4 +40,6 @@ RunOfArea = Annotated[str, Field(pattern="^[a-z0-9-]+/[a-z0-9-]+$")]
 class Section(BaseModel):
     """Base of every section: frozen, and no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )

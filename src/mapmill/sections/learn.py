@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mapmill.sections.acquire import Remote
-from mapmill.sections.base import Distinct, Name, RunOfArea, Section
+from mapmill.sections.base import Distinct, Name, RunOfArea, Section, Seed
 
 
 class Weights(Remote):
@@ -14,11 +14,11 @@ class Weights(Remote):
     @model_validator(mode="after")
     def _pinned(self) -> "Weights":
         if not self.source:
-            raise ValueError("give file: or url:")
+            raise ValueError("neither file nor url")
         if self.url and not self.sha256:
-            raise ValueError("weights from url: need their sha256")
+            raise ValueError("url without sha256")
         if self.suffix not in (".safetensors", ".pth", ".pt"):
-            raise ValueError(f"{self.source} is no .safetensors, .pth or .pt file")
+            raise ValueError(f"{self.source}, which is no .safetensors, .pth or .pt file")
         return self
 
 
@@ -36,7 +36,9 @@ class Pool(Section):
 
 def _named_pools(value: Any) -> Any:
     """A list of areas is a mapping without changes."""
-    return {name: {} for name in value} if isinstance(value, list) else value
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return {name: {} for name in value}
+    return value
 
 
 Pools = Annotated[dict[Name, Pool], BeforeValidator(_named_pools)]
@@ -57,7 +59,7 @@ class Train(Section):
     only if it is named."""
     absent_classes: Literal["refuse", "warn"] = "refuse"
     """What to do where a class has no training pixel at all."""
-    width: int = Field(default=32, ge=1)
+    width: int = Field(default=32, ge=1, le=1024)
     """Channels of the finest level."""
     depth: int = Field(default=4, ge=1, le=6)
     """Number of halvings of the plain encoder."""
@@ -65,7 +67,7 @@ class Train(Section):
     class_weights: Literal["none", "inverse", "sqrt-inverse"] = "sqrt-inverse"
     """Weight of a class by the number of its training pixels, mean 1 over pixels."""
     steps: int = Field(default=400, ge=1)
-    batch: int = Field(default=8, ge=1)
+    batch: int = Field(default=8, ge=1, le=4096)
     crop: int | None = Field(default=None, ge=16)
     """Side of a random crop of the patch; the whole patch by default. Sides that do not divide by
     the net's stride are filled up with ignored pixels."""
@@ -75,9 +77,7 @@ class Train(Section):
     """Standard deviation of a random gain and offset per band, in standard deviations."""
     validate_every: int = Field(default=50, ge=1)
     """Steps between two looks at the validation part; the best of them is kept."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Distinct] = Field(
-        default_factory=lambda: [1], min_length=1
-    )
+    seeds: Annotated[list[Seed], Distinct] = Field(default_factory=lambda: [1], min_length=1)
     """One model is trained for each."""
     threads: int = Field(default=2, ge=1)
     """CPU threads; part of the result, since they change the order of floating-point sums."""
@@ -108,9 +108,9 @@ class Assess(Section):
 
     block: int = Field(default=256, ge=1)
     """Side of the spatial blocks that are resampled for intervals, in pixels."""
-    draws: int = Field(default=1000, ge=100)
+    draws: int = Field(default=1000, ge=100, le=100_000)
     """Bootstrap draws."""
-    seed: int = 0
+    seed: Seed = 0
     baseline: Literal["random-forest"] | None = None
     """Also fit a per-pixel random forest on the training tiles and score it likewise."""
 

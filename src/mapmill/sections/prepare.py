@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mapmill.sections.base import Fraction, Section
+from mapmill.sections.base import Fraction, Line, Section, Seed
 
 
 class Compose(Section):
     """Bands put on the grid."""
 
-    bands: list[str] = Field(min_length=1)
+    bands: list[Line] = Field(min_length=1)
     """Bands read from the imagery, in the order of the model's channels."""
     dtype: Literal["uint16", "float32"] = "uint16"
     """uint16 has nodata 0, float32 has nodata NaN."""
@@ -36,13 +36,13 @@ class Compose(Section):
     @model_validator(mode="after")
     def _bands_exist(self) -> "Compose":
         if len(set(self.all_bands)) < len(self.all_bands):
-            raise ValueError("bands: one is named twice (differences add to them)")
+            raise ValueError("bands: one named twice (differences add to them)")
         if self.differences and self.dtype != "float32":
-            raise ValueError("differences are fractions: they need dtype: float32")
+            raise ValueError("differences with dtype uint16; they are fractions and need float32")
         for name, pair in self.differences.items():
             for band in pair:
                 if band not in self.bands:
-                    raise ValueError(f"differences.{name}: {band} is none of bands")
+                    raise ValueError(f"differences.{name}: {band}, none of the bands")
         return self
 
 
@@ -85,27 +85,27 @@ class Split(Section):
     """For `blocks`: side of a square, in pixels."""
     buffer: int = Field(default=0, ge=0)
     """Tiles nearer than this to a part that is scored are dropped, in pixels."""
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _parts(self) -> "Split":
         if abs(self.train + self.val + self.test - 1) > 1e-6:
-            raise ValueError("train, val and test must sum to 1")
+            raise ValueError("train, val and test that do not sum to 1")
         if (self.method == "column") != (self.column is not None):
-            raise ValueError("method: column and column: NAME go together")
+            raise ValueError("one of method: column and column: NAME without the other")
         if self.strata and self.method not in ("chip", None):
-            raise ValueError("strata go with method: chip")
+            raise ValueError("strata with a method other than chip")
         if self.folds and self.method == "strips":
-            raise ValueError("strips have no folds: use blocks")
+            raise ValueError("folds with strips, which have none; use blocks")
         if self.fold >= (self.folds or 1):
-            raise ValueError(f"fold is {self.fold}; folds are numbered from 0, under `folds`")
+            raise ValueError(f"fold {self.fold}, not under `folds`, numbered from 0")
         return self
 
 
 class Select(Section):
     """Which tiles are learnt from."""
 
-    size: int = Field(ge=16)
+    size: int = Field(ge=16, le=8192)
     """Side of a tile, in pixels."""
     stride: int | None = Field(default=None, ge=1)
     """Pixels from one tile to the next; the size by default."""
@@ -125,7 +125,7 @@ class Select(Section):
     @model_validator(mode="after")
     def _random_leaks(self) -> "Select":
         if self.split.method == "random" and self.step < self.size:
-            raise ValueError("overlapping tiles cannot be dealt out one by one: split otherwise")
+            raise ValueError("overlapping tiles dealt out one by one; split otherwise")
         return self
 
 

@@ -25,6 +25,7 @@ def run(area_path: Path, period: str, block_name: str, output: Path) -> None:
     Of several scenes the first with data gives the pixel, all bands together.
     """
     area = load_area(area_path)
+    area.period(period)
     layout = Layout(area_path.stem)
     grid = area.the_grid()
     window = grid_block(area, block_name).window

@@ -51,7 +51,12 @@ def _labels(area: Area, layout: Layout) -> Path:
         _check_overlap(area, path, bounds_wgs84(path, labels.layer))
         _check_codes(area, labels, path)
     else:
-        _check_overlap(area, path, inspect(path).bounds_wgs84)
+        info = inspect(path)
+        if info.count != 1:
+            raise ContractError(
+                path, f"{info.count} bands", "one band of class codes", "write the codes alone"
+            )
+        _check_overlap(area, path, info.bounds_wgs84)
     return path
 
 

@@ -57,6 +57,7 @@ def run(area_path: Path, output: Path, figure: Path, shift: Path) -> None:
             raise ContractError(
                 folder, "no pixel with data", "imagery of the area", "check the period's scenes"
             )
+    _refuse_without_training(area_path, area, tiles)
     write_tiles(output, tiles, len(area.classes))
     shifted = finder.result()
     figures.shift_figure(shift, area, finder.surface(), shifted)
@@ -67,7 +68,7 @@ def run(area_path: Path, output: Path, figure: Path, shift: Path) -> None:
     else:
         labels = mosaic_of(area, Layout(area_path.stem).downsample, 0)
         figures.tile_map(figure, area, tiles, labels.thin(figures.thinning(area), [1])[0])
-    _report(area, output, tiles)
+    _report(output, tiles)
 
 
 def _parts_of_chips(area: Area, pieces: Pieces) -> dict[str, list[Region]]:
@@ -189,17 +190,22 @@ def reason(chosen: Select, valid: float, labelled: float, counts_C: Array) -> st
     return ""
 
 
-def _report(area: Area, output: Path, tiles: list[Tile]) -> None:
+def _refuse_without_training(area_path: Path, area: Area, tiles: list[Tile]) -> None:
+    """Nothing can be learnt where every tile is dropped or serves another part."""
+    if not area.runs or any(tile.split == "train" and not tile.dropped for tile in tiles):
+        return
+    reasons = Counter(tile.dropped or tile.split for tile in tiles).most_common()
+    counted = ", ".join(f"{number} {why}" for why, number in reasons) or "none at all"
+    raise ContractError(
+        f"{area_path}: select",
+        f"no training tile among {len(tiles)} ({counted})",
+        "at least one",
+        "lower select.min_valid, min_labelled, size or split.buffer, or check labels and imagery",
+    )
+
+
+def _report(output: Path, tiles: list[Tile]) -> None:
     kept = Counter(tile.split for tile in tiles if not tile.dropped)
     log.info("%s: kept %s", output, ", ".join(f"{n} {s}" for s, n in sorted(kept.items())))
     for why, number in Counter(t.dropped for t in tiles if t.dropped).most_common():
         log.info("dropped %d tiles: %s", number, why)
-    if area.runs and not kept["train"]:
-        reasons = Counter(f"{t.dropped or t.split}" for t in tiles).most_common()
-        counted = ", ".join(f"{number} {why}" for why, number in reasons) or "none at all"
-        raise ContractError(
-            output,
-            f"no training tile among {len(tiles)} ({counted})",
-            "at least one",
-            "lower select.min_labelled, size or split.buffer, or check labels and imagery",
-        )
