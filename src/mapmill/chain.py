@@ -14,6 +14,6 @@ VERSION = {
     "pack": 2,
     "train": 2,
     "predict": 2,
-    "mosaic": 1,
+    "mosaic": 2,
     "assess": 2,
 }
