@@ -13,8 +13,9 @@ UNIT_PIXELS = 512 * 512
 """Pixels of three bands that make a processing unit of Sentinel Hub."""
 LEAST_UNITS = 0.005
 KEPT = {"download": 0.7, "compose": 0.7, "downsample": 0.15, "pack": 0.7, "predict": 0.4}
-"""Bytes on disk for each byte of pixels, by stage, as for a simulated area of 384 px, rounded up;
-a real scene of 930 px needed two thirds of it for its image."""
+"""Bytes on disk for each byte of pixels, by stage, as for a simulated area of 384 px, rounded up
+(a download is taken to be like a composed block, which one writer writes); a real scene of 930 px
+needed two thirds of it for its image."""
 MAPPED = 0.3
 """Likewise for the map and its confidence, overviews included."""
 
