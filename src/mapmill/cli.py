@@ -20,7 +20,7 @@ from mapmill.chain import VERSION
 from mapmill.errors import ContractError, MapmillError
 
 ARGUMENTS: dict[str, list[str]] = {
-    "search": ["period", "output"],
+    "search": ["period", "output?", "figure?"],
     "download": ["file", "output"],
     "compose": ["period", "block", "output"],
     "downsample": ["block", "output"],
@@ -31,6 +31,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "mosaic": ["map", "output", "item", "confidence", "figure"],
     "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary"],
 }
+"""Positional arguments; one with a ? may be left out: then it is only shown, not written."""
 NAMES = {"period", "block", "file", "model", "map"}
 """Arguments that are names; all others are paths."""
 HELP = {
@@ -58,11 +59,13 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(stage, help=HELP[stage], description=HELP[stage])
         command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
         for name in arguments:
-            command.add_argument(name, type=str if name in NAMES else Path)
+            kind, many = (str if name in NAMES else Path), ("?" if name.endswith("?") else None)
+            command.add_argument(name.removesuffix("?"), type=kind, nargs=many)
     for name, about in (
         ("check", "check an area file and list the targets it makes"),
         ("show", "print the scores of an area's maps and where everything is"),
         ("estimate", "say what a map will ask for and write, before anything is downloaded"),
+        ("doctor", "look whether all is there that an area needs: account, files, disk, programs"),
     ):
         command = commands.add_parser(name, help=about, description=about)
         command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
@@ -100,9 +103,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
         if command in VERSION:
-            _run_stage(command, list(chosen.values()))
+            _run_stage(command, [value for value in chosen.values() if value is not None])
         else:
-            TOOLS[command](**chosen)
+            return TOOLS[command](**chosen) or 0
     except MapmillError as error:
         print(f"mapmill {command}: {_with_area(error, chosen.get('area'))}", file=sys.stderr)
         return 1
@@ -207,9 +210,18 @@ def _show(area: Path) -> None:
 def _estimate(area: Path) -> None:
     from mapmill.areafile import load_area
     from mapmill.estimate import estimate, told
+    from mapmill.layout import Layout
 
     loaded = load_area(area)
-    print(told(loaded, estimate(loaded)))
+    print(told(loaded, estimate(loaded, Layout(area.stem))))
+
+
+def _doctor(area: Path) -> int:
+    from mapmill.doctor import examine, is_ready, told
+
+    rows = examine(area)
+    print(told(rows, area))
+    return 0 if is_ready(rows) else 1
 
 
 def _grid(raster: Path) -> None:
@@ -236,10 +248,11 @@ def _simulate(out: Path, size: int, seed: int, **options: Any) -> None:
     run(out, size, seed, **options)
 
 
-TOOLS: dict[str, Callable[..., None]] = {
+TOOLS: dict[str, Callable[..., int | None]] = {
     "check": _check,
     "show": _show,
     "estimate": _estimate,
+    "doctor": _doctor,
     "grid": _grid,
     "schema": _schema,
     "simulate": _simulate,

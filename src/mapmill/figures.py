@@ -39,8 +39,13 @@ def thinning(area: Area) -> int:
 
 
 def save(figure: Figure, path: Path, area: Area) -> None:
-    """Write a PNG with the credits below; equal figures give equal bytes."""
-    figure.text(0.99, 0.005, " · ".join(area.attribution), ha="right", va="bottom", fontsize=7)
+    """Write a PNG with the area's credits below; equal figures give equal bytes."""
+    save_credited(figure, path, area.attribution)
+
+
+def save_credited(figure: Figure, path: Path, credits: Sequence[str]) -> None:
+    """Likewise, with credits of any kind."""
+    figure.text(0.99, 0.005, " · ".join(credits), ha="right", va="bottom", fontsize=7)
     with whole_file(path) as part:
         figure.savefig(part, dpi=130, metadata={"Software": None}, facecolor="white")
     plt.close(figure)

@@ -19,11 +19,16 @@ log = logging.getLogger(__name__)
 
 
 def track(items: Iterable[Item], label: str, total: int, unit: str = "it") -> Iterator[Item]:
-    """Yield `items` while showing how many of `total` are done and how long is left."""
+    """Yield `items` while showing how many are done, how fast, and how long is left.
+
+    Parameters
+    ----------
+    total : number of items; 0 where it is not known
+    """
     size = shutil.get_terminal_size()  # 80 x 24 where the terminal does not know its own
     bar = tqdm(
         desc=label,
-        total=total,
+        total=total or None,
         unit=unit,
         file=sys.stdout,
         ncols=min(100, size.columns),
@@ -36,8 +41,49 @@ def track(items: Iterable[Item], label: str, total: int, unit: str = "it") -> It
         for done, item in enumerate(items):
             now = time.monotonic()
             if now - last > LOG_EVERY_S:
-                left_s = (now - start) / max(done, 1) * (total - done)
-                log.info("%s: %d of %d %s, about %.0f s left", label, done, total, unit, left_s)
+                log.info("%s: %s", label, standing_at(done, total, unit, now - start))
                 last = now
             yield item
             bar.update()
+
+
+def standing_at(done: int, total: int, unit: str, seconds: float) -> str:
+    """How far work is, such as `12 of 1703 MiB, 3.4 MiB/s, about 8 min left`."""
+    far = f"{done} of {total} {unit}" if total else f"{done} {unit}"
+    if not done or seconds <= 0:
+        return far
+    said = f"{far}, {rate_text(done / seconds, unit)}"
+    left = seconds / done * max(total - done, 0)
+    return f"{said}, about {time_text(left)} left" if total else said
+
+
+def rate_text(rate: float, unit: str) -> str:
+    """So many `unit` a second, or in a minute or an hour where they are few."""
+    spans = {"s": 1, "min": 60, "h": 3600}
+    name = next((name for name, seconds in spans.items() if rate * seconds >= 0.95), "h")
+    value = rate * spans[name]
+    return f"{value:.0f} {unit}/{name}" if value >= 100 else f"{value:.2g} {unit}/{name}"
+
+
+def time_text(seconds: float) -> str:
+    """A span of time as people say it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
+
+
+def size_text(count: float) -> str:
+    """Bytes as people say them."""
+    for least, unit, name in ((1e12, 1e12, "TB"), (1e8, 1e9, "GB"), (1e5, 1e6, "MB")):
+        if count >= least:
+            return f"{count / unit:.1f} {name}"
+    return f"{count / 1e3:.1f} kB" if count else "0 kB"
+
+
+def say(line: str) -> None:
+    """One line for the log, and for the person at the terminal, where the log is elsewhere."""
+    log.info("%s", line)
+    if sys.stdout.isatty() and not sys.stderr.isatty():
+        tqdm.write(line, file=sys.stdout)

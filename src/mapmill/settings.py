@@ -6,6 +6,7 @@ from typing import Any
 
 from mapmill.chain import VERSION
 from mapmill.config import Area
+from mapmill.sections import CATALOGUES
 
 PLACE = ("compose", "downsample", "select", "predict", "mosaic", "assess")
 """Stages whose outputs lie on the grid."""
@@ -59,7 +60,8 @@ def _section(area: Area, content: dict[str, Any], stage: str, name: str) -> dict
         return area.train_of(run).model_dump(mode="json", exclude={"seeds"}) | {"seed": seed}
     if stage == "search":
         own: dict[str, Any] = content["search"]
-        return own | {"periods": area.period(name).model_dump(mode="json")}
+        own = own | {"periods": area.period(name).model_dump(mode="json")}
+        return own | (_asked_of_catalogue(content) if area.source in CATALOGUES else {})
     if stage == "download":
         return _download(area, content, name)
     section: dict[str, Any] = content[stage] or {}
@@ -71,6 +73,8 @@ def _download(area: Area, content: dict[str, Any], name: str) -> dict[str, Any]:
     kind, _, rest = name.partition("/")
     if name == "sample.whl":
         return content["download"]["sample"] or {}
+    if rest and area.source in CATALOGUES:
+        return _reading(content)
     if rest:
         return _request(area, content, kind) if area.source == "sentinelhub" else {}
     if kind.startswith("labels."):
@@ -82,6 +86,20 @@ def _download(area: Area, content: dict[str, Any], name: str) -> dict[str, Any]:
         weights = area.train_of(run).weights
         return weights.model_dump(mode="json") if weights else {}
     return {}
+
+
+def _asked_of_catalogue(content: dict[str, Any]) -> dict[str, Any]:
+    """What a search depends on beside its own section: the ground, and the bands."""
+    place = {f"grid.{key}": value for key, value in content["grid"].items()}
+    place |= {key: content[key] for key in ("aoi", "window") if content[key]}
+    return place | {"bands": content["compose"]["bands"]}
+
+
+def _reading(content: dict[str, Any]) -> dict[str, Any]:
+    """What a catalogue's file depends on: only a part of it on where the area is."""
+    if content["download"]["read"] == "whole":
+        return {}
+    return {"read": "window"} | _asked_of_catalogue(content)
 
 
 def _request(area: Area, content: dict[str, Any], period: str) -> dict[str, Any]:

@@ -117,6 +117,11 @@ def inspect_polygons(path: Path, layer: str | None, bounds: bool = False) -> dic
     return info
 
 
+def drivers() -> set[str]:
+    """Names of the formats that can be read."""
+    return set(pyogrio.list_drivers(read=True))
+
+
 def is_vector(path: Path) -> bool:
     """Whether a label file is a vector layer, by its suffix."""
     return path.suffix.lower() in VECTOR_SUFFIXES

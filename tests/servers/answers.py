@@ -78,10 +78,11 @@ def error_answer(endpoint, refused, *, wrapped=True):
     return json_answer(status, content, refused.headers)
 
 
-def page(status, text):
+def page(status, text, headers=None):
     """The page of a proxy or of a log-in, where the service does not speak for itself."""
     html = f"<html><head><title>{text}</title></head><body><h1>{text}</h1></body></html>\r\n"
-    return Answer(status, html.encode(), {"Content-Type": "text/html; charset=utf-8"})
+    kind = {"Content-Type": "text/html; charset=utf-8"}
+    return Answer(status, html.encode(), kind | (headers or {}))
 
 
 def encoded(image, driver="GTiff"):

@@ -11,18 +11,18 @@ import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from servers.answers import NO_TOKEN, Answer, RefusedError, error_answer, json_answer, page
+from servers.answers import NO_TOKEN, Answer, RefusedError, json_answer, page
 
 KINDS = {}
 """Name -> (stage, function). Stages: before, answer, images, files, sending."""
-LATE = ("images", "files")
-"""Stages that only requests reach which are answered with pixels."""
+LATE = ("images", "files", "page", "document", "file")
+"""Stages that only requests reach for which there is an answer."""
 
 
-def kind(stage, *names):
+def kind(stage, *names, kinds=KINDS):
     def register(function):
         for name in names:
-            KINDS[name] = (stage, function)
+            kinds[name] = (stage, function)
         return function
 
     return register
@@ -30,12 +30,13 @@ def kind(stage, *names):
 
 @dataclass
 class Fault:
-    """One fault, and how often it has struck."""
+    """One fault of a server, and how often it has struck."""
 
+    server: object
     name: str
     times: int | None = 1
     after: int = 0
-    path: str | None = "process"
+    path: str | tuple | None = None
     block: tuple | None = None
     number: int | tuple = ()
     match: object = None
@@ -45,19 +46,23 @@ class Fault:
     struck: int = 0
 
     def __post_init__(self):
-        if self.name not in KINDS:
-            raise ValueError(f"no fault {self.name!r}; there are {', '.join(KINDS)}")
-        self.stage, self.function = KINDS[self.name]
+        kinds = self.server.kinds
+        if self.name not in kinds:
+            raise ValueError(f"no fault {self.name!r}; there are {', '.join(kinds)}")
+        self.stage, self.function = kinds[self.name]
         wanted = inspect.signature(self.function)
         wanted.bind(*[p for p in wanted.parameters.values() if p.kind is p.POSITIONAL_ONLY],
                     **self.options)  # fmt: skip
-        if self.stage in LATE and self.path != "process":
-            raise ValueError(f"{self.name} strikes process requests alone")
+        reached = self.server.reach.get(self.stage)
+        paths = self.path or reached or self.server.usual
+        self.path = (paths,) if isinstance(paths, str) else tuple(paths)
+        if reached and not all(p in reached or p.startswith("/") for p in self.path):
+            raise ValueError(f"{self.name} strikes {', '.join(reached)} requests alone")
 
     def fits(self, request):
         """Whether the request is one that is meant."""
         numbers = (self.number,) if isinstance(self.number, int) else tuple(self.number)
-        if self.path and self.path != request.endpoint and self.path not in ("*", request.path):
+        if not {"*", request.endpoint, request.path} & set(self.path):
             return False
         if numbers and request.number not in numbers:
             return False
@@ -86,20 +91,20 @@ def expired(hub, request, /):
 # --------------------------------------------------------------------------- answers
 @kind("answer", "400")
 def bad_request(hub, request, /, message="Bad request"):
-    return error_answer(request.endpoint, RefusedError(400, message))
+    return hub.error(request, RefusedError(400, message))
 
 
 @kind("answer", "401")
 def unauthorized(hub, request, /):
     """The service does not take the token, however new; the token endpoint: nor the secret."""
     if request.endpoint == "token":
-        return error_answer("token", hub.invalid_client())
-    return error_answer(request.endpoint, RefusedError(401, NO_TOKEN))
+        return hub.error(request, hub.invalid_client())
+    return hub.error(request, RefusedError(401, NO_TOKEN))
 
 
 @kind("answer", "403")
 def forbidden(hub, request, /, message="You have exceeded your monthly quota."):
-    return error_answer(request.endpoint, RefusedError(403, message))
+    return hub.error(request, RefusedError(403, message))
 
 
 @kind("answer", "429")
@@ -110,12 +115,12 @@ def too_many(hub, request, /, retry_after=50, wrapped=True):
         retry_after = email.utils.formatdate(time.time() + 2, usegmt=True)
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     refused = RefusedError(429, "You have exceeded your rate limit", headers=headers)
-    return error_answer(request.endpoint, refused, wrapped=wrapped)
+    return hub.error(request, refused, wrapped=wrapped)
 
 
 @kind("answer", "500")
 def internal(hub, request, /, message="Internal error"):
-    return error_answer(request.endpoint, RefusedError(500, message))
+    return hub.error(request, RefusedError(500, message))
 
 
 @kind("answer", "502")
@@ -145,7 +150,7 @@ def html_with_200(hub, request, /, text="Sign in to the network", content_type=N
 
 @kind("answer", "json200")
 def json_with_200(hub, request, /, message="Internal error", content_type=None):
-    answer = error_answer(request.endpoint, RefusedError(500, message))
+    answer = hub.error(request, RefusedError(500, message))
     answer.headers |= {"Content-Type": content_type} if content_type else {}
     return replace(answer, status=200)
 

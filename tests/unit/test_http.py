@@ -2,61 +2,18 @@
 
 import hashlib
 import socket
-import struct
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from answering import BODY, answer, serving
 from stages.stage_steps import area_with, mapmill, refused_cleanly
 
-from mapmill.catalogue import http
+from mapmill.catalogue import http, keep
 from mapmill.errors import CatalogueError
 
-BODY = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(BODY).hexdigest()
 PATH = "/maps/cover.tif"
 BACKOFF_S = http.BACKOFF_S
-
-
-class Answers(BaseHTTPRequestHandler):
-    """Answers that the test has put in the server's list, the last one again and again."""
-
-    def do_GET(self):
-        asked, answers = self.server.asked, self.server.answers
-        asked.append(self.path)
-        status, headers, body = answers[min(len(asked), len(answers)) - 1]
-        if status is None:  # hang up without a word
-            linger = struct.pack("ii", 1, 0)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.connection.close()
-            return
-        self.send_response(status)
-        for name, value in ({"Content-Length": len(body)} | headers).items():
-            if value is not None:
-                self.send_header(name, str(value))
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = True
-
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
-def serving(*answers):
-    """A server on this machine; its `url` and the paths that it was `asked` for."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        server.asked, server.answers = [], list(answers)
-        server.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -68,18 +25,18 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(http, "TIMEOUT_S", (2, 2))
 
 
-def answer(body=BODY, status=200, **headers):
-    return status, {name.replace("_", "-"): value for name, value in headers.items()}, body
-
-
 def kept():
-    return sorted(str(p) for p in Path("resources").rglob("*") if p.is_file())
+    """All files of the store; each that is fetched has its record beside it."""
+    found = sorted(str(p) for p in Path("resources").rglob("*") if p.is_file())
+    records = [f"{name}.json" for name in found if f"{name}.json" in found]
+    assert len(records) * 2 == len(found)
+    return [name for name in found if name not in records]
 
 
 def refused(url, size=None, sha256=None):
     """The one line of a fetch that must fail and leave nothing."""
     with pytest.raises(CatalogueError) as caught:
-        http.fetch(url, size, sha256, "labels")
+        keep.fetch_address(url, size, sha256, "labels")
     assert "\n" not in str(caught.value) and str(caught.value).startswith(
         f"{http.shown(url)}: found "
     )
@@ -93,7 +50,7 @@ def test_a_file_is_fetched_once(size, sha256):
     """A land-cover map of gigabytes would be fetched again by every run."""
     with serving(answer(Content_Type="image/tiff")) as server:
         for _ in range(3):
-            path = http.fetch(server.url + PATH, size, sha256, "labels")
+            path = keep.fetch_address(server.url + PATH, size, sha256, "labels")
             assert path.read_bytes() == BODY and path.name == "cover.tif"
             assert kept() == [str(path)]
         assert server.asked == [PATH]
@@ -102,9 +59,9 @@ def test_a_file_is_fetched_once(size, sha256):
 def test_what_is_expected_is_part_of_the_request():
     """After the size or the digest was corrected the old file would still be taken."""
     with serving(answer()) as server:
-        first = http.fetch(server.url + PATH, None, None, "labels")
-        second = http.fetch(server.url + PATH, None, SHA256, "labels")
-        other = http.fetch(server.url + PATH + "?edition=2", None, None, "labels")
+        first = keep.fetch_address(server.url + PATH, None, None, "labels")
+        second = keep.fetch_address(server.url + PATH, None, SHA256, "labels")
+        other = keep.fetch_address(server.url + PATH + "?edition=2", None, None, "labels")
         assert len({first, second, other}) == len(server.asked) == 3
 
 
@@ -136,7 +93,7 @@ def test_a_page_is_not_the_file(kind):
 def test_polygons_are_served_as_text(kind):
     """Labels as GeoJSON could not be fetched, since servers call them JSON or text."""
     with serving(answer(b'{"type": "FeatureCollection"}', Content_Type=kind)) as server:
-        path = http.fetch(server.url + "/plots.GeoJSON?raw=1", None, None, "labels")
+        path = keep.fetch_address(server.url + "/plots.GeoJSON?raw=1", None, None, "labels")
         assert path.name == "plots.GeoJSON" and path.read_bytes().startswith(b'{"type"')
 
 
@@ -186,7 +143,7 @@ def test_a_busy_server_is_asked_again(status):
     """A long run would stop at the first second of maintenance."""
     busy = answer(b"later", status)
     with serving(busy, busy, answer()) as server:
-        path = http.fetch(server.url + PATH, len(BODY), SHA256, "labels")
+        path = keep.fetch_address(server.url + PATH, len(BODY), SHA256, "labels")
         assert path.read_bytes() == BODY and len(server.asked) == 3
 
 
@@ -220,23 +177,23 @@ def test_the_wait_that_a_server_asks_for(monkeypatch, text, least, most):
         if least is None:
             assert "to wait" in refused(server.url + PATH) and waits == []
         else:
-            http.fetch(server.url + PATH, None, None, "labels")
+            keep.fetch_address(server.url + PATH, None, None, "labels")
             assert len(waits) == 1 and least <= waits[0] <= most
 
 
 def test_a_redirect_is_followed():
     """A file behind a permanent address could not be fetched."""
     with serving(answer(b"", 302, Location="/elsewhere/x.bin"), answer()) as server:
-        path = http.fetch(server.url + PATH, len(BODY), SHA256, "labels")
+        path = keep.fetch_address(server.url + PATH, len(BODY), SHA256, "labels")
         assert path.name == "cover.tif" and server.asked == [PATH, "/elsewhere/x.bin"]
 
 
 def test_an_interrupted_fetch_leaves_what_was_there():
     """A failed attempt would take the good file of another request with it."""
     with serving(answer()) as server:
-        good = http.fetch(server.url + PATH, None, SHA256, "labels")
+        good = keep.fetch_address(server.url + PATH, None, SHA256, "labels")
         with pytest.raises(CatalogueError):
-            http.fetch(server.url + PATH, None, "0" * 64, "labels")
+            keep.fetch_address(server.url + PATH, None, "0" * 64, "labels")
         assert kept() == [str(good)] and good.read_bytes() == BODY
 
 
@@ -259,11 +216,11 @@ NAMES = {
 def test_names_stay_in_their_folder(address):
     """An address could make mapmill write over the user's own files, or end in a page of Python."""
     with serving(answer()) as server:
-        path = http.fetch(server.url + address, None, None, "labels")
+        path = keep.fetch_address(server.url + address, None, None, "labels")
     assert path.name == NAMES[address]
     assert path.parent.parent == Path("resources/url")
-    (only,) = [p for p in Path().rglob("*") if p.is_file()]
-    assert only == path and path.resolve().is_relative_to(Path("resources/url").resolve())
+    assert {p for p in Path().rglob("*") if p.is_file()} == {path, Path(f"{path}.json")}
+    assert path.resolve().is_relative_to(Path("resources/url").resolve())
 
 
 def weights_area(url, sha256):

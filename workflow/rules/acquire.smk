@@ -1,7 +1,7 @@
 # Scenes and labels: what there is, and the files themselves.
 #
 # INPUT   config/areas/{area}.yaml
-# OUTPUT  results/{area}/search/{period}.json
+# OUTPUT  results/{area}/search/{period}.json, .png
 #         results/{area}/download/{file}
 
 
@@ -9,7 +9,13 @@ checkpoint search:
     input:
         archive_of,
     output:
-        "results/{area}/search/{period}.json",
+        listing="results/{area}/search/{period}.json",
+        figure=report(
+            "results/{area}/search/{period}.png",
+            caption="../report/search.rst",
+            category="Imagery",
+            labels={"area": "{area}", "period": "{period}"},
+        ),
     log:
         "logs/{area}/search/{period}.log",
     benchmark:
@@ -19,7 +25,8 @@ checkpoint search:
     params:
         settings=settings_of("search", "period"),
     shell:
-        "mapmill search config/areas/{wildcards.area}.yaml {wildcards.period:q} {output:q} 2> {log:q}"
+        "mapmill search config/areas/{wildcards.area}.yaml {wildcards.period:q} "
+        "{output.listing:q} {output.figure:q} 2> {log:q}"
 
 
 rule download:
@@ -34,7 +41,8 @@ rule download:
     conda:
         "../../envs/mapmill.yaml"
     resources:
-        sentinelhub=requests_of,
+        sentinelhub=blocks_asked,
+        catalogue=files_asked,
     params:
         settings=settings_of("download", "file"),
     shell:

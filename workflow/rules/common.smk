@@ -2,6 +2,8 @@
 # The areas are read when a rule first needs one, so a broken file does not break the others.
 import functools
 import json
+import os
+import time
 from pathlib import Path
 
 from mapmill.areafile import (
@@ -18,8 +20,13 @@ from mapmill.chips import chip_named, find_chips
 from mapmill.errors import ConfigError, MapmillError
 from mapmill.extent import blocks_of, grid_block
 from mapmill.layout import Layout
+from mapmill.sections import CATALOGUES
 from mapmill.settings import settings
 from mapmill.tiles import read_tiles, scored_chips
+
+
+# Downloads tell how far the whole run is, and how fast it is, though each is a process of its own.
+os.environ.setdefault("MAPMILL_STARTED", f"{time.time():.0f}")
 
 
 def plainly(function):
@@ -111,15 +118,25 @@ def download_inputs(wildcards):
     first, _, rest = wildcards.file.partition("/")
     if first == "sample.whl" or area_of(wildcards.area).source == "sentinelhub":
         return []
-    listing = (
-        checkpoints.search.get(area=wildcards.area, period=first).output if rest else []
-    )
-    return archive_of(wildcards) + list(listing)
+    archive = archive_of(wildcards)
+    if not rest:
+        return archive
+    found = checkpoints.search.get(area=wildcards.area, period=first).output
+    return [*archive, found.listing]
 
 
-def requests_of(wildcards):
-    """1 for an area of Sentinel Hub: how many ask at once is set in the profile."""
-    return int(area_of(wildcards.area).source == "sentinelhub")
+def blocks_asked(wildcards):
+    """1 for a block of Sentinel Hub: how many are asked for at once is set in the profile."""
+    is_image = "/" in wildcards.file
+    return int(is_image and area_of(wildcards.area).source == "sentinelhub")
+
+
+def files_asked(wildcards):
+    """1 for a file of a catalogue, or by its address: likewise."""
+    area = area_of(wildcards.area)
+    if "/" in wildcards.file:
+        return int(area.source in CATALOGUES)
+    return int(wildcards.file != "sample.whl")
 
 
 @plainly
@@ -133,7 +150,7 @@ def scene_files(wildcards):
         return [str(layout.download(f"{wildcards.period}/{wildcards.block}.tif"))]
     listing = checkpoints.search.get(
         area=wildcards.area, period=wildcards.period
-    ).output[0]
+    ).output.listing
     names = wanted_files(
         wildcards.period, read_scenes(Path(listing)), area.compose.bands
     )

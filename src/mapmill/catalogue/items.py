@@ -6,13 +6,15 @@ checked here before any of them becomes part of a path.
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mapmill.errors import ContractError
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+SAFE_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,22 @@ class Asset:
     """As in the item collection: a path from its folder; `archive#member` inside an archive."""
     bands: tuple[str, ...]
     """Names of the file's bands, in order."""
+    offset: int = 0
+    """Added to its values, where they are not nodata."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What else is pinned of it, such as size, digest and shape."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is at an address of the network."""
+        return "://" in self.href
 
     @property
     def file_name(self) -> str:
         """Key and suffix."""
-        return self.key + PurePosixPath(self.href.rpartition("#")[2]).suffix
+        name = self.href if self.is_remote else self.href.rpartition("#")[2]
+        suffix = PurePosixPath(name).suffix
+        return self.key + (suffix if SAFE_SUFFIX.fullmatch(suffix) else "")
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,11 @@ class Scene:
 
     id: str
     assets: tuple[Asset, ...]
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    bbox: tuple[float, ...] = ()
+    """west, south, east, north in degrees."""
+    geometry: Mapping[str, Any] = field(default_factory=dict)
+    """Its footprint, as GeoJSON in degrees."""
 
     def find(self, band: str) -> tuple[Asset, int] | None:
         """The asset that holds a band, and the band's number in it (from 1)."""
@@ -63,7 +81,7 @@ def read_scenes(path: Path) -> list[Scene]:
         ) from None
 
 
-def _scene(path: Path, feature: dict[str, object]) -> Scene:
+def _scene(path: Path, feature: dict[str, Any]) -> Scene:
     listed = feature["assets"]
     if not isinstance(listed, dict):
         raise TypeError("assets is not a mapping")
@@ -71,8 +89,16 @@ def _scene(path: Path, feature: dict[str, object]) -> Scene:
     for key, asset in listed.items():
         named = asset.get("bands") or asset.get("eo:bands") or [{"name": key}]
         bands = tuple(str(band.get("name", "")) for band in named)
-        assets.append(Asset(safe_name(path, key), str(asset["href"]), bands))
-    return Scene(safe_name(path, str(feature["id"])), tuple(assets))
+        offset = int(asset.get("mapmill:offset", 0))
+        assets.append(Asset(safe_name(path, key), str(asset["href"]), bands, offset, asset))
+    own = {key: feature.get(key) or {} for key in ("properties", "bbox", "geometry")}
+    return Scene(
+        safe_name(path, str(feature["id"])),
+        tuple(assets),
+        own["properties"],
+        tuple(own["bbox"]),
+        own["geometry"],
+    )
 
 
 def safe_name(where: Path | str, name: str) -> str:

@@ -5,6 +5,7 @@ are data (dataMask), as a tar of three GeoTIFFs. It becomes one GeoTIFF with a b
 the area's grid. What is asked for names the folder of the store: another evalscript, another file.
 """
 
+import hashlib
 import logging
 import os
 import shutil
@@ -19,6 +20,7 @@ import numpy as np
 import requests
 
 from mapmill import __version__
+from mapmill.atomic import whole_file, write_json
 from mapmill.catalogue import http
 from mapmill.catalogue.process import epsg, request, request_digest
 from mapmill.config import Area
@@ -109,7 +111,7 @@ def fetch(area: Area, period: str, block: Block) -> Path:
         with opened(kept) as source:  # kept, maybe, while empty blocks were accepted
             _check_share(source.read(source.count), chosen, wanted.what)
         return kept
-    base, token_url = _addresses(chosen)
+    base, token_url = addresses(chosen)
     RESOURCES.mkdir(exist_ok=True)
     _clear_leftovers()
     with tempfile.TemporaryDirectory(dir=RESOURCES, prefix=ASIDE) as folder:
@@ -118,8 +120,18 @@ def fetch(area: Area, period: str, block: Block) -> Path:
     _check_content(image_BYX, chosen, wanted.what)
     bands = [*area.compose.bands, *EXTRA]
     tags = {"SOURCE": f"Sentinel Hub {chosen.collection}", "MAPMILL_REQUEST": kept.parent.name}
-    write_raster(kept, image_BYX, grid, block.window, bands=bands, nodata=0, tags=tags)
+    with whole_file(kept) as part:
+        write_raster(part, image_BYX, grid, block.window, bands=bands, nodata=0, tags=tags)
+        write_json(kept.with_name(f"{kept.name}.json"), _record(base, chosen, period, part))
     return kept
+
+
+def _record(base: str, chosen: SentinelHub, period: str, part: Path) -> dict[str, Any]:
+    """What is kept beside a block: where it is from, and its digest; no secret and no time."""
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    asked = {"url": http.shown(f"{base}/api/v1/process"), "period": period}
+    return asked | {"sha256": digest, "offset": 0, **chosen.model_dump(mode="json")}
 
 
 def _clear_leftovers() -> None:
@@ -129,7 +141,8 @@ def _clear_leftovers() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _addresses(chosen: SentinelHub) -> tuple[str, str]:
+def addresses(chosen: SentinelHub) -> tuple[str, str]:
+    """Addresses of the service and of its tokens."""
     names = ("SH_BASE_URL", "SH_TOKEN_URL")
     known = zip(names, HOSTS[chosen.deployment], strict=True)
     base, token = (os.environ.get(name, "").strip() or address for name, address in known)
@@ -144,8 +157,14 @@ def _as_given(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
 
 
-def _token(url: str) -> str:
-    """An access token, kept in memory alone."""
+def access_token(url: str) -> str:
+    """An access token for the account in the environment; it is kept in memory alone.
+
+    Raises
+    ------
+    CatalogueError
+        if there is no account, or the service refuses it.
+    """
     name, secret = credentials()
     form = {"grant_type": "client_credentials", "client_id": name, "client_secret": secret}
     shown = http.shown(url)
@@ -174,7 +193,12 @@ def _token(url: str) -> str:
             )
         return token
 
-    more = {"data": form, "headers": HEADERS, "auth": _as_given, "allow_redirects": False}
+    more: dict[str, Any] = {
+        "data": form,
+        "headers": HEADERS,
+        "auth": _as_given,
+        "allow_redirects": False,
+    }
     token: str = http.send("POST", url, read, wait_unit_s=WAIT_UNIT_S, hidden=secret, **more)
     return token
 
@@ -183,7 +207,7 @@ def _asked(url: str, token_url: str, body: dict[str, Any], wanted: Wanted, serve
     """Bands, SCL and dataMask that the service gives; a token that is refused is renewed once."""
     shown = http.shown(url)
     for _ in range(2):
-        token = _token(token_url)
+        token = access_token(token_url)
 
         def read(answer: requests.Response, token: str = token) -> Array | None:
             if answer.status_code == 401:
@@ -201,7 +225,12 @@ def _asked(url: str, token_url: str, body: dict[str, Any], wanted: Wanted, serve
             return _read(served, wanted)
 
         headers = {**HEADERS, "Authorization": f"Bearer {token}", "Accept": "application/x-tar"}
-        more = {"json": body, "headers": headers, "auth": _as_given, "allow_redirects": False}
+        more: dict[str, Any] = {
+            "json": body,
+            "headers": headers,
+            "auth": _as_given,
+            "allow_redirects": False,
+        }
         image_BYX: Array | None = http.send(
             "POST", url, read, wait_unit_s=WAIT_UNIT_S, hidden=token, **more
         )

@@ -5,6 +5,7 @@ area's grid, pixel for pixel, or an error is raised.
 """
 
 from mapmill.raster.blocks import BlockMosaic
+from mapmill.raster.cutting import Cut, cut
 from mapmill.raster.on_grid import burn, read_on_grid
 from mapmill.raster.opening import (
     NOWHERE,
@@ -24,10 +25,12 @@ __all__ = [
     "NOWHERE",
     "Array",
     "BlockMosaic",
+    "Cut",
     "Georeference",
     "RasterInfo",
     "area_bounds_wgs84",
     "burn",
+    "cut",
     "footprint_wgs84",
     "inspect",
     "raster_by_window",

@@ -101,25 +101,37 @@ def inspect(path: Path) -> RasterInfo:
         if it is missing, unreadable, truncated, rotated or without a CRS.
     """
     with opened(path) as source:
-        if source.crs is None:
-            raise ContractError(path, "no CRS", "a georeferenced raster", "assign one (gdal_edit)")
-        t = source.transform
-        if t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > 1e-6 * t.a:
-            raise ContractError(
-                path, f"transform {tuple(t)[:6]}", "square pixels, north up", "warp it first"
-            )
+        info = info_of(source, path)
         read_last_block(source)
-        code = source.crs.to_epsg()
-        return RasterInfo(
-            crs=f"EPSG:{code}" if code else source.crs.to_wkt(),
-            transform=tuple(t)[:6],
-            width=source.width,
-            height=source.height,
-            count=source.count,
-            dtype=source.dtypes[0],
-            bands=tuple(name or "" for name in source.descriptions),
-            bounds_wgs84=transform_bounds(source.crs, "EPSG:4326", *source.bounds),
+        return info
+
+
+def info_of(source: Any, where: str | Path) -> RasterInfo:
+    """What an opened raster says of itself.
+
+    Raises
+    ------
+    ContractError
+        if it is rotated or without a CRS.
+    """
+    if source.crs is None:
+        raise ContractError(where, "no CRS", "a georeferenced raster", "assign one (gdal_edit)")
+    t = source.transform
+    if t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > 1e-6 * t.a:
+        raise ContractError(
+            where, f"transform {tuple(t)[:6]}", "square pixels, north up", "warp it first"
         )
+    code = source.crs.to_epsg()
+    return RasterInfo(
+        crs=f"EPSG:{code}" if code else source.crs.to_wkt(),
+        transform=tuple(t)[:6],
+        width=source.width,
+        height=source.height,
+        count=source.count,
+        dtype=source.dtypes[0],
+        bands=tuple(name or "" for name in source.descriptions),
+        bounds_wgs84=transform_bounds(source.crs, "EPSG:4326", *source.bounds),
+    )
 
 
 def read_image(path: Path) -> tuple[Array, Georeference, float | None]:

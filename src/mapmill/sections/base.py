@@ -33,6 +33,8 @@ Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+/\S*[A-Za-z0-9]$")]
+Address = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+"""Of a server, or a document on it: no query and no password."""
 RunOfArea = Annotated[str, Field(pattern="^[a-z0-9-]+/[a-z0-9-]+$")]
 """A run of an area, `area/run`."""
 

@@ -85,8 +85,22 @@ def _scene_on_grid(area: Area, scene: Scene, folder: Path, grid: Grid, window: W
             resampling=chosen.resampling,
             dtype="float32" if chosen.dtype == "float32" else None,
         )
+        values = without_offset(values, asset.offset, chosen.nodata)
         image[index] = _converted(values, chosen.dtype, folder / asset.file_name)
     return image
+
+
+def without_offset(values_YX: Array, offset: int, nodata: float) -> Array:
+    """Add a scene's offset to its valid pixels; what falls below 1, the darkest value, is 1.
+
+    0 is nodata, so a dark pixel must not become it.
+    """
+    if offset == 0:
+        return values_YX
+    valid = valid_pixels(values_YX[None], nodata)
+    if np.isnan(nodata):
+        return np.where(valid, values_YX + offset, values_YX)
+    return np.where(valid, np.maximum(values_YX.astype(np.int32) + offset, 1), values_YX)
 
 
 def _converted(values: Array, dtype: str, path: Path) -> Array:

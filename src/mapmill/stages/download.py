@@ -6,16 +6,19 @@ is never fetched twice; files on the user's disk stay where they are.
 
 import logging
 import os
+import time
 from pathlib import Path
 
 from mapmill.areafile import load_area
 from mapmill.atomic import replace_link
-from mapmill.catalogue import http, sample, sentinelhub
+from mapmill.catalogue import assets, keep, sample, sentinelhub
 from mapmill.catalogue.items import read_scenes
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.extent import extent_of, grid_block
+from mapmill.fetched import standing
 from mapmill.layout import Layout
+from mapmill.progress import say
 from mapmill.raster import area_bounds_wgs84, inspect
 from mapmill.sections import Labels, Remote
 from mapmill.vector import attribute_values, bounds_wgs84, is_vector
@@ -30,7 +33,7 @@ def run(area_path: Path, file: str, output: Path) -> None:
     `{period}/{block}.tif` of a service that serves block by block.
     """
     area = load_area(area_path)
-    layout = Layout(area_path.stem)
+    layout, started = Layout(area_path.stem), time.time()
     kind = file.split("/")[0]
     if kind == "sample.whl" and area.download.sample:
         path = sample.fetch(area.download.sample)
@@ -42,6 +45,7 @@ def run(area_path: Path, file: str, output: Path) -> None:
         path = _labels(area, layout)
     replace_link(path, output)
     log.info("%s -> %s, %d bytes", output, path, path.stat().st_size)
+    say(standing(area, layout, float(os.environ.get("MAPMILL_STARTED", started))))
 
 
 def _labels(area: Area, layout: Layout) -> Path:
@@ -70,10 +74,10 @@ def _weights(area: Area, layout: Layout, kind: str) -> Path:
 def _remote(area: Area, layout: Layout, wanted: Remote, key: str) -> Path:
     """A file on disk, in the sample's archive, or fetched by its address."""
     if wanted.url:
-        kept = http.kept_file(wanted.url, wanted.size, wanted.sha256)
+        kept = keep.kept_file(wanted.url, wanted.size, wanted.sha256)
         if area.source == "sentinelhub" and not kept.exists():
             sentinelhub.credentials()  # before anything large is fetched for nothing
-        return http.fetch(wanted.url, wanted.size, wanted.sha256, key)
+        return keep.fetch_address(wanted.url, wanted.size, wanted.sha256, key)
     return _local(area, layout, wanted.source)
 
 
@@ -119,6 +123,8 @@ def _asset(area: Area, layout: Layout, file: str) -> Path:
     for scene in read_scenes(listing):
         for asset in scene.assets:
             if f"{scene.id}/{asset.file_name}" == rest:
+                if asset.is_remote:
+                    return assets.fetch(area, listing, scene, asset)
                 inside, _, member = asset.href.partition("#")
                 path = (
                     _local(area, layout, member)

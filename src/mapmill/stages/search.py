@@ -1,106 +1,126 @@
 """search: what a catalogue holds for a period, pinned as a STAC item collection."""
 
-import datetime
 import logging
-import os
-from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pystac
-from shapely.geometry import box, mapping
+import shapely
+from shapely.geometry import shape
 
 from mapmill.areafile import load_area
 from mapmill.atomic import write_json
-from mapmill.catalogue import files, sample
-from mapmill.catalogue.files import Found
+from mapmill.catalogue import dgi, local, scenes, sources, stac
+from mapmill.catalogue.scenes import Candidate
 from mapmill.config import Area
-from mapmill.errors import CatalogueError, ContractError
-from mapmill.extent import extent_of
+from mapmill.errors import CatalogueError
+from mapmill.extent import blocks_of, extent_of
+from mapmill.footprints import Footprint, draw, table
 from mapmill.layout import Layout
-from mapmill.raster import RasterInfo, area_bounds_wgs84, inspect
+from mapmill.raster import area_bounds_wgs84, footprint_wgs84
+from mapmill.sections import CATALOGUES, Catalogue
 
 log = logging.getLogger(__name__)
 
 
-def run(area_path: Path, period_name: str, output: Path) -> None:
-    """Write the item collection of one period.
+def run(
+    area_path: Path, period: str, output: Path | None = None, figure: Path | None = None
+) -> None:
+    """List the scenes of one period; write their item collection, and a picture of where they lie.
 
     Raises
     ------
     CatalogueError
-        if nothing is found, or a band that the area composes is nowhere in a scene.
+        if nothing is found, a band that the area composes is nowhere in a scene, or the scenes
+        of a catalogue leave a part of the area without imagery.
     """
     area = load_area(area_path)
-    archive = Layout(area_path.stem).download("sample.whl")
-    inside = archive if area.source == "sample" else None
-    found = _find(area, period_name, inside)
-    items = [
-        _item(list(group), area, period_name, output.parent, inside)
-        for _, group in groupby(found, lambda f: f.scene)
-    ]
-    items = _over_the_area(items, area, period_name)
+    ground = _ground(area)
+    if area.source in CATALOGUES:
+        found, items = _in_catalogue(area, period, ground)
+    else:
+        folder = output.parent if output else Path()
+        found, items = _at_hand(area, area_path, period, folder, ground)
     _check_bands(items, area)
-    write_json(output, _without_root(pystac.ItemCollection(items).to_dict()))
-    log.info("%d scenes of %d files in %s", len(items), len(found), output)
+    log.info("%s", table(found))
+    if figure:
+        draw(found, ground, figure, f"{area.title}, {period}", area.attribution)
+    if output:
+        write_json(output, _without_root(pystac.ItemCollection(items).to_dict()))
+        log.info("%d scenes in %s", len(items), output)
 
 
-def _find(area: Area, name: str, archive: Path | None) -> list[Found]:
-    period = area.period(name)
-    if period.stac is not None:
-        return files.in_catalogue(Path(period.stac), name, area.moments(name))
-    pattern = period.files or ""
-    if archive is not None:
-        return files.match_pattern(pattern, sample.members(archive), name)
-    return files.on_disk(pattern, name)
+def _ground(area: Area) -> Any:
+    """The area's blocks, a polygon in degrees."""
+    grid = area.the_grid()
+    blocks = [shape(footprint_wgs84(grid, block.window)) for block in blocks_of(area)]
+    return shapely.union_all(blocks, grid_size=1e-9)
 
 
-def _item(
-    found: list[Found], area: Area, period: str, folder: Path, archive: Path | None
-) -> pystac.Item:
-    infos = [inspect(_openable(f, archive)) for f in found]
-    west, south, east, north = (
-        pick(i.bounds_wgs84[side] for i in infos) for side, pick in enumerate((min, min, max, max))
+# --------------------------------------------------------------------------------- a catalogue
+def _in_catalogue(
+    area: Area, period: str, ground: Any
+) -> tuple[list[Footprint], list[pystac.Item]]:
+    """What a catalogue answers: all scenes as they are shown, and items of those taken."""
+    assert area.search is not None and area.search.catalogue is not None
+    chosen, base = area.search.catalogue, sources.base_of(area)
+    start, end = area.moments(period)
+    question = stac.Question(
+        tuple(chosen.collections), shapely.bounds(ground).tolist(), start, end, chosen.max_cloud
     )
-    properties = found[0].properties or _moments(area, period)
-    item = pystac.Item(
-        id=found[0].scene,
-        geometry=mapping(box(west, south, east, north)),
-        bbox=[west, south, east, north],
-        datetime=_parse(properties.get("datetime")),
-        properties={**properties, "proj:code": infos[0].crs, "gsd": _finest(infos)},
-        start_datetime=_parse(properties.get("start_datetime")),
-        end_datetime=_parse(properties.get("end_datetime")),
+    if area.source == "dgi":
+        answered = dgi.find(base, question)
+    else:
+        answered = stac.find(base, question, sources.account(area.source, base, base))
+    found = scenes.choose(answered, chosen, ground, question)
+    _check_coverage(found, chosen, period, ground)
+    items = [scenes.pinned(each, area.compose.bands, chosen) for each in found if each.kept]
+    return [_shown(each) for each in found], items
+
+
+def _check_coverage(found: list[Candidate], chosen: Catalogue, period: str, ground: Any) -> None:
+    """No scenes, or a hole between them, is an error and not a map of zeros."""
+    share = scenes.covered(found, ground)
+    log.info("%s: %d scenes found, %.1f %% of the area covered", period, len(found), 100 * share)
+    kept = sum(each.kept for each in found)
+    if kept and share >= chosen.min_coverage:
+        return
+    log.info("%s", table([_shown(each) for each in found]))
+    raise CatalogueError(
+        f"period {period}",
+        f"{kept} scenes of {len(found)} that fit, over {100 * share:.1f} % of the area",
+        f"scenes over {100 * chosen.min_coverage:.1f} %",
+        "widen the period, raise max_cloud, or lower min_coverage under search.catalogue",
     )
-    for each, info in zip(found, infos, strict=True):
-        names = each.bands or _band_names(each, info, area)
-        item.add_asset(
-            each.asset,
-            pystac.Asset(
-                _href(each, folder, archive),
-                roles=["data"],
-                extra_fields={
-                    "bands": [{"name": name} for name in names],
-                    "proj:code": info.crs,
-                    "proj:transform": list(info.transform),
-                    "proj:shape": [info.height, info.width],
-                },
-            ),
-        )
-    return item
 
 
-def _over_the_area(items: list[pystac.Item], area: Area, period: str) -> list[pystac.Item]:
-    """Scenes that share ground with the area; the others are left out."""
+def _shown(found: Candidate) -> Footprint:
+    return Footprint(
+        id=found.name,
+        moment=found.moment,
+        cloud=found.cloud,
+        tile=found.tile,
+        coverage=found.coverage,
+        geometry=found.geometry,
+        kept=found.kept,
+        why=found.why,
+    )
+
+
+# ------------------------------------------------------------------------------------- at hand
+def _at_hand(
+    area: Area, area_path: Path, period: str, folder: Path, ground: Any
+) -> tuple[list[Footprint], list[pystac.Item]]:
+    """Files on disk or in the sample: all as they are shown, and items of those over the area."""
+    archive = Layout(area_path.stem).download("sample.whl") if area.source == "sample" else None
+    items = local.find(area, period, folder, archive)
     west, south, east, north = area_bounds_wgs84(area.the_grid(), extent_of(area))
-    kept = []
+    kept, shown = [], []
     for item in items:
         left, bottom, right, top = item.bbox or (0.0, 0.0, 0.0, 0.0)
-        if left < east and right > west and bottom < north and top > south:
-            kept.append(item)
-        else:
-            log.info("scene %s lies beside the area and is left out", item.id)
+        over = left < east and right > west and bottom < north and top > south
+        kept += [item] if over else []
+        shown.append(_shown(_candidate(item, ground, over)))
     if not kept:
         raise CatalogueError(
             f"period {period}",
@@ -108,45 +128,14 @@ def _over_the_area(items: list[pystac.Item], area: Area, period: str) -> list[py
             f"scenes of {west:.3f}, {south:.3f} to {east:.3f}, {north:.3f} degrees",
             "check the files, their CRS and grid.bounds",
         )
-    return kept
+    return shown, kept
 
 
-def _openable(found: Found, archive: Path | None) -> Path:
-    return Path(found.path) if archive is None else Path(f"/vsizip/{{{archive}}}/{found.path}")
-
-
-def _href(found: Found, folder: Path, archive: Path | None) -> str:
-    if archive is not None:
-        return f"{os.path.relpath(archive, folder)}#{found.path}"
-    return os.path.relpath(found.path, folder)
-
-
-def _finest(infos: Iterable[RasterInfo]) -> float:
-    return min(info.resolution for info in infos)
-
-
-def _moments(area: Area, period: str) -> dict[str, Any]:
-    start, end = area.moments(period)
-    return {"datetime": None, "start_datetime": start, "end_datetime": end}
-
-
-def _parse(text: str | None) -> datetime.datetime | None:
-    return datetime.datetime.fromisoformat(text) if text else None
-
-
-def _band_names(found: Found, info: RasterInfo, area: Area) -> list[str]:
-    if found.asset != "image":  # the pattern has {band}
-        return [found.asset]
-    given = area.search.bands if area.search else None
-    names = given or [name for name in info.bands if name]
-    if len(names) != info.count:
-        raise ContractError(
-            found.path,
-            f"{info.count} bands and {len(names)} names",
-            "a name for each band",
-            "give search.bands, one name for each band in the file's order",
-        )
-    return names
+def _candidate(item: pystac.Item, ground: Any, over: bool) -> Candidate:
+    geometry = shape(item.geometry)
+    share = shapely.intersection(geometry, ground).area / ground.area
+    content = {"id": item.id, "properties": dict(item.properties)}
+    return Candidate(content, geometry, share, over, "" if over else "beside the area")
 
 
 def _check_bands(items: list[pystac.Item], area: Area) -> None:

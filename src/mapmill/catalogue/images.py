@@ -1,0 +1,113 @@
+"""Whether an image that was fetched is the one that the search has pinned."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from shapely.geometry import shape
+
+from mapmill.catalogue import http
+from mapmill.catalogue.items import Asset, Scene
+from mapmill.catalogue.scenes import baseline_of
+from mapmill.errors import CatalogueError, ContractError
+from mapmill.raster import RasterInfo, inspect
+from mapmill.raster.sampling import valid_values
+
+log = logging.getLogger(__name__)
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+"""First bytes of GeoTIFF and JPEG 2000: GDAL reads other formats too, some of which name files."""
+DARK, DARK_SHARE = 500, 0.005
+"""With the offset still in, no land or water is so dark: in more than this share of the pixels
+reflectance would be below -0.05."""
+SENTINEL_2_DARKEST = 1000
+VISIBLE = {"B01", "B02", "B03", "B04", "coastal", "blue", "green", "red"}
+
+
+def check_image(part: Path, scene: Scene, asset: Asset) -> Mapping[str, Any]:
+    """Compare a file with what the search has pinned; facts for its record.
+
+    Raises
+    ------
+    CatalogueError
+        if it is another image; a DamagedError if it is none that is whole.
+    """
+    with part.open("rb") as file:
+        start = file.read(12)
+    if not start.startswith(MAGIC):
+        raise http.DamagedError(asset.href, "no GeoTIFF and no JPEG 2000", "an image", "rerun")
+    try:
+        info = inspect(part)
+        check_info(info, scene, asset)
+        values = [valid_values(part, n) for n in range(1, info.count + 1)]
+    except ContractError as error:
+        found = str(error).removeprefix(f"{part}: found ").partition(";")[0]
+        raise http.DamagedError(asset.href, found, "a whole image", "rerun later") from None
+    if not any(each.size for each in values):
+        raise CatalogueError(
+            asset.href, "no pixel with data", "imagery", f"exclude {scene.id} in search.catalogue"
+        )
+    for name, each in zip(asset.bands, values, strict=False):
+        check_offset(each, name, scene, asset)
+    return facts(info)
+
+
+def facts(info: RasterInfo) -> dict[str, Any]:
+    """What is recorded of an image."""
+    shape_BYX = [info.count, info.height, info.width]
+    return {"crs": info.crs, "shape": shape_BYX, "dtype": info.dtype}
+
+
+def check_info(info: RasterInfo, scene: Scene, asset: Asset) -> None:
+    """CRS, shape, place and bands are those of the pinned item, as far as it says."""
+    named = {**scene.properties, **asset.fields}
+    code = named.get("proj:code") or (named.get("proj:epsg") and f"EPSG:{named['proj:epsg']}")
+    told = {
+        "CRS": (info.crs, code),
+        "shape": ([info.height, info.width], asset.fields.get("proj:shape")),
+    }
+    for what, (found, expected) in told.items():
+        if expected and found != expected:
+            raise _other(asset, f"{what} {found}", f"{what} {expected}", scene)
+    transform = asset.fields.get("proj:transform")
+    near = 0.01 * info.resolution
+    if transform and not np.allclose(info.transform, transform[:6], rtol=0, atol=near):
+        raise _other(asset, f"transform {info.transform}", f"{transform[:6]}", scene)
+    if info.count < len(asset.bands):
+        raise _other(asset, f"{info.count} bands", f"{len(asset.bands)}", scene)
+    there = shapely.box(*info.bounds_wgs84)
+    footprint = shapely.make_valid(shape(dict(scene.geometry)))
+    if shapely.intersection(there, footprint).area < 0.5 * min(there.area, footprint.area):
+        where = ", ".join(f"{value:.3f}" for value in info.bounds_wgs84)
+        raise _other(asset, f"an image of {where} degrees", "the place of its scene", scene)
+
+
+def _other(asset: Asset, found: str, expected: str, scene: Scene) -> CatalogueError:
+    remedy = f"delete the pinned search and rerun, or exclude {scene.id}"
+    return CatalogueError(asset.href, found, expected, remedy)
+
+
+def check_offset(values: Any, band: str, scene: Scene, asset: Asset) -> None:
+    """Compare the offset that the baseline asks for with the pixels.
+
+    Pixels that are too dark for it prove that it was removed before. The other way round there
+    is no proof (snow, desert), so a visible band without a dark pixel is a warning.
+    """
+    baseline = baseline_of(dict(scene.properties))
+    dark = float((values < DARK).mean())
+    if asset.offset == -1000 and dark > DARK_SHARE:
+        raise CatalogueError(
+            asset.href,
+            f"values below {DARK} in {100 * dark:.1f} % of the pixels",
+            "none: by its processing baseline the offset of 1000 is still in",
+            f"it is not: add to search.catalogue: offset: {{{scene.id}: 0}} (or 0 for all scenes)",
+        )
+    bright = np.percentile(values, 0.1) >= SENTINEL_2_DARKEST if values.size else False
+    if asset.offset == 0 and (baseline or 0) >= 4 and band in VISIBLE and bright:
+        log.warning(
+            "%s: no pixel of %s is darker than %d: the offset of baseline %.2f may still be in; "
+            "look at it, and set search.catalogue.offset: -1000 if so",
+            *(asset.href, band, SENTINEL_2_DARKEST, baseline),
+        )
