@@ -14,7 +14,7 @@ import numpy as np
 from servers.answers import NO_TOKEN, Answer, RefusedError, json_answer, page
 
 KINDS = {}
-"""Name -> (stage, function). Stages: before, answer, images, files, sending."""
+"""Name -> (stage, function). Stages: before, answer, sending, and those of LATE."""
 LATE = ("images", "files", "page", "document", "file")
 """Stages that only requests reach for which there is an answer."""
 

@@ -32,6 +32,8 @@ class Request:
     units: float = 0.0
     took: float | None = None
     """Seconds until the last byte was sent; None before that."""
+    answered: bool = False
+    """Whether the last byte was about to be sent."""
 
     @property
     def authorization(self):
@@ -81,6 +83,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Listener
+    told = None
+    """Bytes of the body, where they are told."""
 
     def setup(self):
         super().setup()
@@ -122,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def start(self, answer, *, length=-1, chunked=False):
         """Send status and headers; `length`: as it is, None for none, or another one."""
-        self.asked.status = answer.status
+        self.asked.status, self.told = answer.status, None
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, str(value))
@@ -131,11 +135,14 @@ class Handler(BaseHTTPRequestHandler):
         elif length is not None:
             told = len(answer.body) if length == -1 else length
             self.send_header("Content-Length", str(told))
+            self.told = told
         self.end_headers()
 
     def put(self, content):
         """Send bytes of the body."""
         if self.command != "HEAD":
+            if self.told is not None and self.asked.sent + len(content) >= self.told:
+                self.hub.answered(self.asked)  # before the client can ask for the next thing
             self.wfile.write(content)
             self.asked.sent += len(content)
 

@@ -108,7 +108,7 @@ class LocalServer:
     def settle(self, seconds=5.0):
         """Wait until no request is in work: a client has its answer before `took` is noted."""
         until = time.monotonic() + seconds
-        while self._working and time.monotonic() < until:
+        while any(r.took is None for r in self.seen()) and time.monotonic() < until:
             time.sleep(0.005)
 
     @property
@@ -209,9 +209,15 @@ class LocalServer:
             return "loop"
         return self.endpoint(path) or "other"
 
-    def finished(self, request):
+    def answered(self, request):
+        """The last byte is about to be sent: the request is no more in work."""
         with self.lock:
-            self._working -= 1
+            self._working -= not request.answered
+            request.answered = True
+
+    def finished(self, request):
+        self.answered(request)
+        with self.lock:
             request.took = time.monotonic() - request.at
 
     def connected(self, connection, is_open):

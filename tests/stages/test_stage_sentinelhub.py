@@ -367,7 +367,11 @@ def test_two_at_once(server):
         thread.join()
     assert codes == [0, 0]
     np.testing.assert_array_equal(read(link), right_block())
-    left = [path for path in files_below("resources") if not re.search(r"/r\d{3}c\d{3}.tif$", path)]
+    left = [
+        path
+        for path in files_below("resources")
+        if not re.search(r"/r\d{3}c\d{3}\.tif(\.json)?$", path)
+    ]
     assert left == [] and not list(Path("resources").glob(".sentinelhub-*"))
 
 
