@@ -4,7 +4,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urljoin
 
 import requests
 from urllib3.exceptions import LocationParseError
@@ -56,6 +56,21 @@ def origin(url: str) -> tuple[str, str, int]:
     parts = _parts(url)
     scheme = parts.scheme or ""
     return scheme, (parts.host or "").rstrip("."), parts.port or SCHEMES.get(scheme, 0)
+
+
+def joined(url: str, href: str) -> str:
+    """The address that a link of the document at `url` leads to.
+
+    Raises
+    ------
+    CatalogueError
+        if the link is no address.
+    """
+    try:
+        return urljoin(url, href)
+    except ValueError:  # such as http://[::1
+        found = f"a link to {shown(href)[:100]}"
+        raise CatalogueError(shown(url), found, "an address", "report it there") from None
 
 
 def check_address(url: str, base: str | None) -> None:

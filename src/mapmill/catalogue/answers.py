@@ -30,6 +30,10 @@ class SlowError(requests.RequestException):
     """The body comes too slowly to wait for its end."""
 
 
+class LongError(ValueError):
+    """More bytes than a message has."""
+
+
 class BusyError(requests.RequestException):
     """The server asks to come back later, after so many seconds."""
 
@@ -56,7 +60,8 @@ def status_of(answer: requests.Response, hidden: Secrets = "") -> str:
     try:
         content = json_of(answer)
         error = content.get("error", content)
-        texts = [error] if isinstance(error, str) else [error.get(k) for k in ("message", "code")]
+        names = ("message", "description", "detail", "code")
+        texts = [error] if isinstance(error, str) else [error.get(name) for name in names]
         texts = [content.get("error_description"), *texts]
         found += f" ({next(text for text in texts if text)})"
     except (ValueError, AttributeError, StopIteration):
@@ -84,9 +89,9 @@ def json_of(answer: requests.Response, most: int = LONGEST_MESSAGE) -> Any:
     for piece in pieces(answer):
         content += piece
         if len(content) > most:
-            raise ValueError("too long")
+            raise LongError(f"over {most} bytes")
     try:
-        return json.loads(content)
+        return json.loads(content, parse_constant=lambda _: None)  # NaN, as some write
     except RecursionError:
         raise ValueError("too deep") from None
 

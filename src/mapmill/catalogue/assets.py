@@ -11,10 +11,12 @@ from typing import Any
 import shapely
 from shapely.geometry import shape
 
-from mapmill.atomic import whole_file, write_json
+from mapmill.atomic import flush, write_json
 from mapmill.catalogue import http, keep, sources, stac
+from mapmill.catalogue.addresses import joined
 from mapmill.catalogue.images import check_image, check_info, check_offset, facts
 from mapmill.catalogue.items import Asset, Scene
+from mapmill.catalogue.partial import held
 from mapmill.catalogue.ranged import RangedFile
 from mapmill.catalogue.scenes import baseline_of
 from mapmill.config import Area
@@ -26,6 +28,8 @@ from mapmill.raster.cutting import cut
 from mapmill.raster.sampling import valid_values
 
 log = logging.getLogger(__name__)
+LARGEST = 16 * 2**30
+"""Bytes of one file: more are refused, told or untold."""
 
 
 def fetch(area: Area, listing: Path, scene: Scene, asset: Asset) -> Path:
@@ -46,8 +50,14 @@ def fetch(area: Area, listing: Path, scene: Scene, asset: Asset) -> Path:
     record |= {"baseline": baseline_of(dict(scene.properties))}
     if area.download.read == "window":
         return _cut(area, base, ask, scene, asset, record)
+    remedy = f"if it stays, delete {listing} and rerun"
     wanted = keep.Wanted(
-        asset.href, size_of(asset), checksum_of(asset), f"if it stays, delete {listing} and rerun"
+        asset.href,
+        size_of(asset),
+        checksum_of(asset),
+        remedy,
+        sources.RIGHTS[area.source],
+        LARGEST,
     )
     kept = RESOURCES / area.source / _digest(asset) / asset.file_name
 
@@ -99,12 +109,13 @@ def _signed_item(area: Area, base: str, scene: Scene, asset: Asset) -> str:
     parts = (urllib.parse.quote(part, safe="") for part in (collection, scene.id))
     url = base + "/collections/{}/items/{}".format(*parts)
     server = stac.Server(base, dict(sources.account(area.source, base, base)))
-    found = (server.get(url).get("assets") or {}).get(asset.key) or {}
-    href = urllib.parse.urljoin(url, str(found.get("href", "")))
+    found = server.get(url).get("assets")
+    told = found.get(asset.key) if isinstance(found, dict) else None
+    href = joined(url, str(told["href"])) if isinstance(told, dict) and "href" in told else ""
     if sources.plain(href) != asset.href:
         raise CatalogueError(
             http.shown(url),
-            f"asset {asset.key} at {sources.plain(href)}",
+            f"asset {asset.key} at {sources.plain(href)}" if href else f"no asset {asset.key}",
             asset.href,
             "delete the pinned search and rerun",
         )
@@ -144,29 +155,50 @@ def _cut(
     asked = [grid.crs, grid.left, grid.top, grid.resolution]
     places = [[w.row, w.col, w.height, w.width] for w in windows]
     kept = RESOURCES / area.source / _digest(asset, asked, places) / f"{asset.key}.tif"
-    if kept.exists():
-        log.info("%s is in the store; nothing to download", kept)
+    if keep.there(kept):
         return kept
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with held(kept) as part:
+        part.clear()  # what a kill has left cannot be gone on with
+        if not keep.there(kept):
+            try:
+                told = _read_part(area, base, ask, scene, asset, part.path)
+                write_json(kept.with_name(f"{kept.name}.json"), record | told)
+                part.commit(kept)
+            finally:
+                part.clear()
+    return kept
+
+
+def _read_part(
+    area: Area,
+    base: str,
+    ask: Callable[[bool], keep.Ask],
+    scene: Scene,
+    asset: Asset,
+    part: Path,
+) -> dict[str, Any]:
+    """Write and check what the area's blocks need; what the record says of it."""
+    grid, windows = area.the_grid(), [block.window for block in blocks_of(area)]
     seen: list[RasterInfo] = []
 
     def check(info: RasterInfo) -> None:
         check_info(info, scene, asset)
         seen.append(info)
 
-    with whole_file(kept) as part:
-        with RangedFile(ask, where=asset.href, size=size_of(asset), base=base) as remote:
-            made = cut(remote, asset.href, part, grid, windows, check=check)
-            if remote.error:
-                raise remote.error
-        if not made.tiles:
-            raise CatalogueError(
-                asset.href, "no pixel over the area's blocks", "some", f"exclude {scene.id}"
-            )
-        _check_part(part, area, scene, asset)
-        log.info("%s: %d requests, %d bytes", asset.href, remote.requests, remote.bytes)
-        told = {"url": asset.href, "sha256": _sha256(part), "size": part.stat().st_size}
-        write_json(kept.with_name(f"{kept.name}.json"), record | facts(seen[0]) | told)
-    return kept
+    rights, size = sources.RIGHTS[area.source], size_of(asset)
+    with RangedFile(ask, where=asset.href, size=size, base=base, rights=rights) as remote:
+        made = cut(remote, asset.href, part, grid, windows, check=check)
+        if remote.error:
+            raise remote.error
+    if not made.tiles:
+        raise CatalogueError(
+            asset.href, "no pixel over the area's blocks", "some", f"exclude {scene.id}"
+        )
+    _check_part(part, area, scene, asset)
+    flush(part)
+    told = {"url": asset.href, "sha256": _sha256(part), "size": part.stat().st_size}
+    return facts(seen[0]) | told
 
 
 def _check_part(part: Path, area: Area, scene: Scene, asset: Asset) -> None:

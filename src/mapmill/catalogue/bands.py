@@ -91,13 +91,19 @@ def _is_image(key: str, asset: Any) -> bool:
 
 def _bands(key: str, asset: Json) -> list[set[str]]:
     """For each band of a file the names that it goes by."""
-    listed = [b for b in asset.get("bands") or asset.get("eo:bands") or () if isinstance(b, dict)]
+    listed = described(asset)
     if not listed:
         return [{key}]
     names = [
         {str(b[k]) for k in ("name", "common_name", "eo:common_name") if b.get(k)} for b in listed
     ]
     return [names[0] | {key}] if len(names) == 1 else names
+
+
+def described(asset: Json) -> list[Json]:
+    """What an asset tells of its bands; in STAC 0.9 those are numbers, which tell nothing."""
+    listed = asset.get("bands") or asset.get("eo:bands")
+    return [b for b in listed if isinstance(b, dict)] if isinstance(listed, list) else []
 
 
 def _best(found: list[tuple[str, int]], images: Mapping[str, Json]) -> list[tuple[str, int]]:
@@ -107,13 +113,12 @@ def _best(found: list[tuple[str, int]], images: Mapping[str, Json]) -> list[tupl
 
 
 def _place(key: str, asset: Json, number: int) -> Place:
-    listed = asset.get("bands") or asset.get("eo:bands") or [{}]
+    listed = described(asset) or [{}]
     names = tuple(str(b.get("name") or f"{key}-{n}") for n, b in enumerate(listed, 1))
     return Place(key, number + 1, names)
 
 
 def spectral(asset: Json, band: str) -> bool:
     """Whether a file holds reflectance, and not a classification or a mask."""
-    listed = [b for b in asset.get("bands") or asset.get("eo:bands") or () if isinstance(b, dict)]
-    named = any(b.get("common_name") or b.get("eo:common_name") for b in listed)
+    named = any(b.get("common_name") or b.get("eo:common_name") for b in described(asset))
     return named or re.fullmatch(r"B\d[0-9A]", band) is not None

@@ -40,8 +40,11 @@ def _names(server: Server, collection: str, question: Question) -> Iterator[str]
         new = [name for name in listed if name not in seen]
         seen.update(new)
         yield from new
-        if not new or len(seen) >= matched:
+        if len(seen) >= matched or not listed:
             return
+        if not new:
+            found = f"a page that was there before, {len(seen)} scenes of {matched}"
+            raise CatalogueError(http.shown(url), found, "the next one", "report it there")
 
 
 def _body(collection: str, question: Question, page: int) -> Json:
@@ -106,8 +109,17 @@ def _as_today(item: Json, collection: str) -> Json:
         "bdc:tiles": [f"{own.get('path')}/{own.get('row')}"],
     }
     assets = {
-        key: asset | {"eo:bands": [{"name": key, "common_name": key}]}
+        key: asset | {"eo:bands": [{"name": key, "common_name": _common(asset, own) or key}]}
         for key, asset in item["assets"].items()
         if isinstance(asset, dict)
     }
     return item | {"collection": collection, "properties": properties, "assets": assets}
+
+
+def _common(asset: Json, properties: Json) -> str:
+    """Common name of the band of a file: the item lists all bands, the asset says which."""
+    try:
+        (number,) = asset["eo:bands"]
+        return str(properties["eo:bands"][number]["common_name"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return ""

@@ -14,11 +14,15 @@ from mapmill.catalogue.items import Asset, Scene
 from mapmill.catalogue.scenes import baseline_of
 from mapmill.errors import CatalogueError, ContractError
 from mapmill.raster import RasterInfo, inspect
+from mapmill.raster.inner_tiles import bands_together
+from mapmill.raster.opening import opened
 from mapmill.raster.sampling import valid_values
 
 log = logging.getLogger(__name__)
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 """First bytes of GeoTIFF and JPEG 2000: GDAL reads other formats too, some of which name files."""
+LARGEST_BLOCK = 2**29
+"""Bytes of one internal tile, or strip, once it is in memory."""
 DARK, DARK_SHARE = 500, 0.005
 """With the offset still in, no land or water is so dark: in more than this share of the pixels
 reflectance would be below -0.05."""
@@ -39,6 +43,7 @@ def check_image(part: Path, scene: Scene, asset: Asset) -> Mapping[str, Any]:
     if not start.startswith(MAGIC):
         raise http.DamagedError(asset.href, "no GeoTIFF and no JPEG 2000", "an image", "rerun")
     try:
+        _check_blocks(part)
         info = inspect(part)
         check_info(info, scene, asset)
         values = [valid_values(part, n) for n in range(1, info.count + 1)]
@@ -54,6 +59,15 @@ def check_image(part: Path, scene: Scene, asset: Asset) -> Mapping[str, Any]:
     return facts(info)
 
 
+def _check_blocks(part: Path) -> None:
+    """No block takes more memory than there may be, however few bytes it has in the file."""
+    with opened(part) as source:
+        together = source.count if bands_together(source) else 1
+        pixels = max(height * width for height, width in source.block_shapes)
+        if pixels * together * np.dtype(source.dtypes[0]).itemsize > LARGEST_BLOCK:
+            raise ContractError(part, "tiles of a monstrous size", "smaller ones", "rerun later")
+
+
 def facts(info: RasterInfo) -> dict[str, Any]:
     """What is recorded of an image."""
     shape_BYX = [info.count, info.height, info.width]
@@ -66,22 +80,54 @@ def check_info(info: RasterInfo, scene: Scene, asset: Asset) -> None:
     code = named.get("proj:code") or (named.get("proj:epsg") and f"EPSG:{named['proj:epsg']}")
     told = {
         "CRS": (info.crs, code),
-        "shape": ([info.height, info.width], asset.fields.get("proj:shape")),
+        "shape": ([info.height, info.width], _shape(asset)),
+        "type": (_kind(info.dtype), _kind(_dtype(asset))),
     }
     for what, (found, expected) in told.items():
         if expected and found != expected:
             raise _other(asset, f"{what} {found}", f"{what} {expected}", scene)
-    transform = asset.fields.get("proj:transform")
+    transform = _numbers(asset.fields.get("proj:transform"))[:6]
     near = 0.01 * info.resolution
-    if transform and not np.allclose(info.transform, transform[:6], rtol=0, atol=near):
-        raise _other(asset, f"transform {info.transform}", f"{transform[:6]}", scene)
-    if info.count < len(asset.bands):
-        raise _other(asset, f"{info.count} bands", f"{len(asset.bands)}", scene)
+    if len(transform) == 6 and not np.allclose(info.transform, transform, rtol=0, atol=near):
+        raise _other(asset, f"transform {info.transform}", f"{transform}", scene)
+    count = len(asset.bands)
+    if info.count not in (count, count + (count >= 3)):  # one more: where the others have data
+        raise _other(asset, f"{info.count} bands", f"{count}", scene)
     there = shapely.box(*info.bounds_wgs84)
     footprint = shapely.make_valid(shape(dict(scene.geometry)))
     if shapely.intersection(there, footprint).area < 0.5 * min(there.area, footprint.area):
         where = ", ".join(f"{value:.3f}" for value in info.bounds_wgs84)
         raise _other(asset, f"an image of {where} degrees", "the place of its scene", scene)
+
+
+def _shape(asset: Asset) -> list[float]:
+    """Rows and columns, where the catalogue tells them."""
+    size = asset.fields.get("bdc:raster_size")
+    told = [size.get("y"), size.get("x")] if isinstance(size, dict) else None
+    return _numbers(asset.fields.get("proj:shape") or told)
+
+
+def _numbers(value: Any) -> list[float]:
+    """A list of numbers; an empty one where it is something else."""
+    listed = value if isinstance(value, list) else []
+    right = all(isinstance(each, int | float) for each in listed)
+    return listed if right else []
+
+
+def _dtype(asset: Asset) -> Any:
+    """Type of the values, where the catalogue tells it."""
+    listed = asset.fields.get("raster:bands")
+    first = listed[0] if isinstance(listed, list) and listed else None
+    return (isinstance(first, dict) and first.get("data_type")) or asset.fields.get("data_type")
+
+
+def _kind(dtype: Any) -> str:
+    """Whether values are whole numbers: catalogues are often wrong about more than that."""
+    try:
+        kind = np.dtype(dtype or "").kind
+    except TypeError:
+        return ""
+    return {"u": "integer", "i": "integer", "f": "float", "c": "complex"}.get(kind, "")
 
 
 def _other(asset: Asset, found: str, expected: str, scene: Scene) -> CatalogueError:

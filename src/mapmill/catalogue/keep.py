@@ -22,6 +22,7 @@ from mapmill.catalogue.wanted import (
     Check,
     Job,
     RefusedError,
+    StrayError,
     check_kind,
     check_length,
     checked,
@@ -61,11 +62,11 @@ def fetch(
     CatalogueError
         if the server does not give the whole file that is expected.
     """
-    if _there(kept):
+    if there(kept):
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
     with held(kept) as part:
-        if not _there(kept):
+        if not there(kept):
             job = Job(wanted, kept, part, ask, check, base)
             told = _bring(job)
             write_json(kept.with_name(f"{kept.name}.json"), {**(record or {}), **told})
@@ -73,7 +74,8 @@ def fetch(
     return kept
 
 
-def _there(kept: Path) -> bool:
+def there(kept: Path) -> bool:
+    """Whether the file is in the store; if so, the log says it."""
     if kept.exists():
         log.info("%s is in the store; nothing to download", kept)
     return kept.exists()
@@ -107,7 +109,7 @@ def _bring(job: Job) -> dict[str, Any]:
 def _wait(job: Job, patience: http.Patience, error: Exception, further: bool) -> None:
     """Wait before the next attempt, or tell that there is none; what has come may stay."""
     remedy = "check the network and rerun"
-    if isinstance(error, http.DamagedError):
+    if isinstance(error, http.DamagedError) and not isinstance(error, StrayError):
         job.part.clear()
     elif job.part.usable(shown(job.wanted.url), job.wanted.size, job.sure):
         remedy = "rerun: the same command goes on where it stopped"
@@ -142,7 +144,8 @@ def _receive(job: Job, answer: requests.Response, known: Version | None) -> None
         raise AfreshError
     if status != 200 and not (status == 206 and known):
         found = http.status_of(answer, job.asked.hidden)
-        raise job.wrong(found, "200", job.wanted.remedy)
+        remedy = (status == 400 and job.wanted.rights) or job.wanted.remedy
+        raise job.wrong(found, "200", remedy)
     check_kind(job, answer)
     told = range_of(answer) if status == 206 else None
     total = told[2] if told else http.length_of(answer)
@@ -173,13 +176,12 @@ def _write(job: Job, answer: requests.Response, told: int | None) -> None:
         http.write(answer, file, job.kept.name, max((total or 0) - start, 0), most - start)
     if part.size > most:
         part.clear()
-        raise job.wrong(f"over {most} bytes", f"{total or 'less'}", "correct size, or the address")
+        raise job.wrong(f"over {most} bytes", f"{total or 'less'}", job.sizes)
     if told and part.size < told:
         raise requests.exceptions.ChunkedEncodingError  # a part of the rest
     if part.size < (total or 1):
-        raise http.DamagedError(
-            job.where, f"{part.size} bytes", f"{total or 'a file'}", "rerun; if it stays, the size"
-        )
+        remedy = f"rerun; {job.sizes}" if job.base is not None else "rerun; if it stays, the size"
+        raise http.DamagedError(job.where, f"{part.size} bytes", f"{total or 'a file'}", remedy)
 
 
 def fetch_address(url: str, size: int | None, sha256: str | None, key: str) -> Path:

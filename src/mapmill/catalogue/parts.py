@@ -40,6 +40,8 @@ class Part:
     """None for the first part."""
     size: int | None
     """Bytes of the whole file, where the catalogue says so."""
+    rights: str = "check your rights to this file"
+    """What to do where the server refuses it, for messages."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -69,6 +71,7 @@ class Part:
         if status in (200, 206) and kind in NEVER:
             raise self._damaged(f"a page of {kind}", "a part of the file")
         if status == 200 and self.version is None:
+            self._check_start(next(http.pieces(answer), b""))
             raise CatalogueError(self.where, "a server that gives whole files", "ranges", WHOLE)
         if status == 200:
             raise self._damaged("the whole file", "a part of it")
@@ -76,9 +79,10 @@ class Part:
             raise self._changed("fewer bytes", f"{self.version.size}")
         found = http.status_of(answer, self.hidden) if status != 206 else ""
         if status in (401, 403):
-            raise RightsError(self.where, found, "206", "check your rights to this file")
+            raise RightsError(self.where, found, "206", self.rights)
         if found:
-            raise CatalogueError(self.where, found, "206", "check the address")
+            remedy = self.rights if status == 400 else "check the address"
+            raise CatalogueError(self.where, found, "206", remedy)
         if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise CatalogueError(self.where, "a compressed answer", "the file's bytes", WHOLE)
 
@@ -96,8 +100,10 @@ class Part:
         before = self.version
         if before is None:
             if self.size not in (None, now.size):
-                found, remedy = f"{now.size} bytes", "search again, or correct the size"
-                raise CatalogueError(self.where, found, f"{self.size} bytes", remedy)
+                remedy = "if it stays, delete the pinned search and rerun"
+                raise http.DamagedError(
+                    self.where, f"{now.size} bytes", f"{self.size} bytes", remedy
+                )
             return
         if now.size != before.size:
             raise self._changed(f"{now.size} bytes", f"{before.size}")
@@ -114,10 +120,17 @@ class Part:
                 raise self._damaged(f"over {count} bytes", f"{count}")
         if len(content) != count:
             raise self._damaged(f"{len(content)} bytes", f"{count}")
-        start = content[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-        if self.start == 0 and start.startswith(PAGE):
-            raise self._damaged("a page of HTML", "the file")
+        if self.start == 0:
+            self._check_start(bytes(content[:512]))
         return bytes(content)
+
+    def _check_start(self, content: bytes) -> None:
+        """A page or a message is neither a part of the file nor the whole of it."""
+        start = content[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+        if start.startswith(PAGE):
+            raise self._damaged("a page of HTML", "the file")
+        if not start or start.startswith((b"{", b"<")):
+            raise self._damaged("a message" if start else "nothing", "the file")
 
     def _damaged(self, found: str, expected: str) -> CatalogueError:
         found = cleaned(found, self.hidden)

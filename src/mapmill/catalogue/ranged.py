@@ -4,6 +4,7 @@ import io
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import requests
@@ -33,6 +34,7 @@ class RangedFile(io.RawIOBase):
     where : the file, for messages
     size : bytes that are expected, where they are known
     base : address whose server may be given the secrets, passed on to `http.send`
+    rights : what to do where the server refuses it, for messages
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class RangedFile(io.RawIOBase):
         where: str,
         size: int | None = None,
         base: str | None = None,
+        rights: str = "check your rights to this file",
     ) -> None:
         super().__init__()
         self.error: BaseException | None = None
@@ -50,6 +53,7 @@ class RangedFile(io.RawIOBase):
         self.bytes = 0
         """Bytes of the file in those answers."""
         self._renew, self._where, self._expected, self._base = ask, where, size, base
+        self._rights = rights
         self._ask: Ask | None = None
         self._version: Version | None = None
         self._wanted: set[int] = set()
@@ -170,6 +174,7 @@ class RangedFile(io.RawIOBase):
     def _sent(self, ask: Ask, start: int, end: int) -> bytes:
         end = min(end, self._version.size) if self._version else end
         part = Part(self._where, start, end, ask.hidden, self._version, self._expected)
+        part = replace(part, rights=self._rights)
 
         def use(answer: requests.Response) -> bytes:
             version, content = part.received(answer)

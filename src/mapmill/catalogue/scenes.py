@@ -7,6 +7,7 @@ that may hold a secret, and what is needed to check a file: size, digest, CRS, s
 import logging
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,8 @@ import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry import mapping, shape
 
-from mapmill.catalogue.bands import asset_of, spectral
+from mapmill.catalogue.addresses import fault, shown
+from mapmill.catalogue.bands import asset_of, described, spectral
 from mapmill.catalogue.items import safe_name
 from mapmill.catalogue.sources import plain
 from mapmill.catalogue.stac import Json, Question
@@ -35,7 +37,8 @@ KEPT = (
 """Properties that are pinned."""
 OF_ASSET = (
     *("type", "proj:code", "proj:epsg", "proj:shape", "proj:transform", "file:size"),
-    *("file:checksum", "checksum:multihash", "bdc:size", "nodata", "data_type", "raster:bands"),
+    *("file:checksum", "checksum:multihash", "bdc:size", "bdc:raster_size", "nodata", "data_type"),
+    "raster:bands",
 )
 """Fields of an asset that are pinned."""
 OFFSET = "mapmill:offset"
@@ -210,7 +213,8 @@ def pinned(found: Candidate, bands: Sequence[str], chosen: Catalogue) -> pystac.
     assets: dict[str, Json] = {}
     for band, place in places.items():
         asset = found.item["assets"][place.key]
-        entry = assets.setdefault(safe_name(f"scene {name}", place.key), _file(asset, place.names))
+        key = safe_name(f"scene {name}", place.key)
+        entry = assets.setdefault(key, _file(name, asset, place.names))
         entry["bands"][place.number - 1] = {"name": band}
         if spectral(asset, band):
             entry[OFFSET] = offset_of(name, own, chosen)
@@ -234,11 +238,23 @@ def pinned(found: Candidate, bands: Sequence[str], chosen: Catalogue) -> pystac.
         ) from None
 
 
-def _file(asset: Json, names: Sequence[str]) -> Json:
-    """What is pinned of an asset."""
+def _file(name: str, asset: Json, names: Sequence[str]) -> Json:
+    """What is pinned of an asset; its address is one of the network, never a file of ours."""
+    wrong, href = fault(str(asset["href"]), None), ""
+    with suppress(ValueError):
+        href = plain(str(asset["href"]))
+    if wrong or not href:
+        raise CatalogueError(
+            f"scene {name}",
+            f"{wrong or 'no address'} ({shown(str(asset['href']))[:100]})",
+            "http or https",
+            f"report it there, or add {name} to search.catalogue.exclude",
+        )
     kept = {key: asset[key] for key in OF_ASSET if asset.get(key) not in (None, "")}
+    types = [band["data_type"] for band in described(asset) if band.get("data_type")]
+    kept |= {"data_type": types[0]} if types and "data_type" not in kept else {}
     bands = [{"name": name} for name in names]
-    return {"href": plain(str(asset["href"])), "roles": ["data"], "bands": bands, **kept}
+    return {"href": href, "roles": ["data"], "bands": bands, **kept}
 
 
 def offset_of(name: str, properties: Json, chosen: Catalogue) -> int:

@@ -20,6 +20,12 @@ ADDRESS = {"stac": "STAC_BASE_URL", "bdc": "BDC_BASE_URL", "dgi": "INPE_BASE_URL
 """Variables that give another address."""
 ACCOUNT = {"bdc": "BDC_ACCESS_TOKEN", "dgi": "INPE_EMAIL"}
 """Variables that hold what a catalogue asks for: a token (few collections need it), an e-mail."""
+RIGHTS = {
+    "stac": "check your rights to it, and download.sign",
+    "bdc": "check BDC_ACCESS_TOKEN",
+    "dgi": "check INPE_EMAIL",
+}
+"""What to do where a file is refused."""
 PARAMETER = {"bdc": "access_token", "dgi": "email"}
 """How it is given, in the query of an address."""
 

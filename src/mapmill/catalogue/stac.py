@@ -6,7 +6,6 @@ matter of `scenes`.
 
 import json
 import logging
-import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import requests
 
 from mapmill.catalogue import http
-from mapmill.catalogue.addresses import origin
+from mapmill.catalogue.addresses import cleaned, holds, joined, origin, shown
+from mapmill.catalogue.answers import LongError
 from mapmill.errors import CatalogueError
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def find(base: str, question: Question, params: Mapping[str, str] | None = None)
     conforms = str(landing.get("conformsTo"))
     search = next((k["href"] for k in _links(landing) if k.get("rel") == "search"), None)
     if search or "item-search" in conforms:
-        found = _pages(server, urllib.parse.urljoin(f"{base}/", search or "search"), question)
+        found = _pages(server, joined(f"{base}/", search or "search"), question)
     else:
         found = _walk(server, base, landing, question)
     return _each_once(found)
@@ -87,26 +87,37 @@ class Server:
         if body is not None:
             more["json"] = body
         hidden = tuple(self.params.values())
+        where = cleaned(shown(url), hidden)
+        if not own and holds(url, hidden):
+            found = "a link to another host that would be given a secret"
+            raise CatalogueError(where, found, "one without", "report it there")
         content: Json = http.send(
-            method, url, lambda answer: _object(answer, url), hidden=hidden, base=self.base, **more
+            method,
+            url,
+            lambda answer: _object(answer, where, hidden),
+            hidden=hidden,
+            base=self.base,
+            **more,
         )
         return content
 
 
-def _object(answer: requests.Response, url: str) -> Json:
-    where = http.shown(url)
+def _object(answer: requests.Response, where: str, hidden: tuple[str, ...]) -> Json:
     if answer.status_code != 200:
-        raise CatalogueError(where, http.status_of(answer), "200", "check the catalogue")
+        found = http.status_of(answer, hidden)
+        raise CatalogueError(where, found, "200", "check the address, and your rights")
     try:
         content = http.json_of(answer, LARGEST)
+    except LongError as error:
+        raise CatalogueError(where, str(error), "less", "ask for less, or report it") from None
     except ValueError:
         found = f"no JSON in an answer of {http.kind_of(answer) or 'no type'}"
         raise http.DamagedError(where, found, "STAC", "check the address, rerun later") from None
     if not isinstance(content, dict):
         raise CatalogueError(where, "no JSON object", "STAC", "check the address")
     if "code" in content and "description" in content and "type" not in content:
-        found = str(content["description"])[:200]
-        raise http.DamagedError(where, found, "STAC", "see the reason")
+        found = cleaned(str(content["description"])[:200], hidden) or "a message"
+        raise http.DamagedError(where, found, "STAC", "see the reason, rerun later")
     return content
 
 
@@ -145,7 +156,7 @@ def _pages(server: Server, url: str, question: Question) -> Iterator[Json]:
 
 def _following(link: Json, url: str, body: Json | None) -> tuple[str, str, Json | None]:
     method = str(link.get("method", "GET")).upper()
-    there = urllib.parse.urljoin(url, str(link.get("href", "")))
+    there = joined(url, str(link.get("href", "")))
     if method != "POST":
         return "GET", there, None
     given = link.get("body")
@@ -201,7 +212,7 @@ def _walk(server: Server, base: str, top: Json, question: Question) -> Iterator[
 
 def _below(document: Json, url: str) -> list[str]:
     rels = ("item", "child")
-    return [urllib.parse.urljoin(url, k["href"]) for k in _links(document) if k.get("rel") in rels]
+    return [joined(url, link["href"]) for link in _links(document) if link.get("rel") in rels]
 
 
 def _asked_for(collection: Json, question: Question) -> bool:
@@ -224,5 +235,5 @@ def _with_absolute(item: Json, url: str) -> Json:
     if isinstance(assets, dict):
         for asset in assets.values():
             if isinstance(asset, dict) and isinstance(asset.get("href"), str):
-                asset["href"] = urllib.parse.urljoin(url, asset["href"])
+                asset["href"] = joined(url, asset["href"])
     return item

@@ -35,6 +35,8 @@ class Wanted:
     checksum: str | None = None
     """`sha256:` and hexadecimal digits, or a multihash; empty or None: not known."""
     remedy: str = "check the address"
+    rights: str = ""
+    """What to do where the server refuses it, if that is not `remedy`."""
     limit: int = 64 * 2**30
     """More bytes than this are refused, told or untold."""
     key: str = ""
@@ -55,6 +57,10 @@ Check = Callable[[Path], Mapping[str, Any]]
 
 class RefusedError(Exception):
     """Status 401 or 403: an address or an account that may have run out."""
+
+
+class StrayError(http.DamagedError):
+    """Something else came in the place of the file, such as a page: what came before stays."""
 
 
 class AfreshError(Exception):
@@ -91,10 +97,26 @@ class Job:
         """An error about the address."""
         return CatalogueError(self.where, cleaned(found, self.asked.hidden), expected, remedy)
 
+    def stray(self, found: str, expected: str, remedy: str) -> CatalogueError:
+        """An error about what is not the file; of a catalogue's it is asked for again.
+
+        Proxies in front of catalogues put pages in the place of files now and then.
+        """
+        if self.base is None:
+            return self.wrong(found, expected, remedy)
+        return StrayError(self.where, cleaned(found, self.asked.hidden), expected, remedy)
+
+    @property
+    def sizes(self) -> str:
+        """What to do about another size."""
+        mine = self.wanted.key or self.base is None
+        return "correct size, or the address" if mine else self.wanted.remedy
+
     def again(self, refused: RefusedError) -> None:
         """Ask once more with fresh credentials, or say that it is refused."""
         if self.renewed or not self.renew:
-            raise self.wrong(str(refused), "200", self.wanted.remedy) from None
+            remedy = self.wanted.rights or self.wanted.remedy
+            raise self.wrong(str(refused), "200", remedy) from None
         log.info("%s: %s; asking again with what is fresh", self.where, refused)
         self.renewed, self.asked = True, self.renew(True)
 
@@ -104,14 +126,14 @@ def check_kind(job: Job, answer: requests.Response) -> None:
     kind, name = http.kind_of(answer), job.kept.name.lower()
     is_json = name.endswith(JSON) and "html" not in kind and "xml" not in kind
     if kind in NEVER and not is_json:
-        raise job.wrong(f"a page of {kind}", "the file", BROWSER)
+        raise job.stray(f"a page of {kind}", "the file", BROWSER)
 
 
 def check_length(job: Job, told: int | None) -> None:
     """Another length than expected, or one beyond all measure, is not waited for."""
     size, limit = job.wanted.size, job.wanted.limit
     if size and told and told != size:
-        raise job.wrong(f"{told} bytes", f"{size}", "correct size, or the address")
+        raise job.stray(f"{told} bytes", f"{size}", job.sizes)
     if max(told or 0, size or 0) > limit:
         raise job.wrong(f"{told or size} bytes", f"at most {limit}", job.wanted.remedy)
 
@@ -156,4 +178,4 @@ def _check_start(job: Job) -> None:
     with job.part.path.open("rb") as file:
         start = file.read(512)
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(PAGE):
-        raise job.wrong("a page of HTML", "the file", BROWSER)
+        raise job.stray("a page of HTML", "the file", BROWSER)

@@ -113,5 +113,6 @@ def reading(held: HeldFile, where: str) -> Iterator[None]:
         held.told()
         said = re.sub(r"/vsi\S*\.tif'?", "it", str(error)).replace("'it", "it")
         found = f"no readable raster ({said})"
-        raise ContractError(where, found, "a GeoTIFF that GDAL reads", WHOLE) from None
+        remedy = f"rerun; if it stays, {WHOLE}"
+        raise ContractError(where, found, "a GeoTIFF that GDAL reads", remedy) from None
     held.told()
