@@ -29,11 +29,16 @@ report: $(STAMP)
 	  snakemake --cores 1 --report results/$(AREA)/report.html $$targets; \
 	  mapmill show config/areas/$(AREA).yaml'
 
+# Small tests two at a time, a file in one process; then the workflow's, which use all cores.
+SMALL := tests/unit tests/stages tests/faults -n 2 --dist loadfile
+
 test: $(STAMP)
-	$(RUN) python -m pytest -m "not full and not gpu"
+	$(RUN) python -m pytest -m "not full and not gpu" $(SMALL)
+	$(RUN) python -m pytest -m "not full and not gpu" tests/workflow
 
 test-full: $(STAMP)
-	$(RUN) python -m pytest -m "not gpu"
+	$(RUN) python -m pytest -m "not gpu" $(SMALL)
+	$(RUN) python -m pytest -m "not gpu" tests/workflow
 
 lint: $(STAMP)
 	$(RUN) ruff check .

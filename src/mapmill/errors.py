@@ -25,7 +25,8 @@ LONGEST = 600
 
 def _short(text: str) -> str:
     """On one line, and no longer than a person reads."""
-    words = " ".join(text.split())
+    # what a server or a file says may hold codes that a terminal obeys, or cannot write
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return words if len(words) <= LONGEST else f"{words[: LONGEST - 4]} ..."
 
 

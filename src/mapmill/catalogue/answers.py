@@ -4,6 +4,7 @@ import email.utils
 import hashlib
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -91,7 +92,8 @@ def json_of(answer: requests.Response, most: int = LONGEST_MESSAGE) -> Any:
         if len(content) > most:
             raise LongError(f"over {most} bytes")
     try:
-        return json.loads(content, parse_constant=lambda _: None)  # NaN, as some write
+        # NaN, as some write, is nothing known; and so is a number that is too large
+        return json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
     except RecursionError:
         raise ValueError("too deep") from None
 
@@ -121,6 +123,11 @@ def pieces(answer: requests.Response) -> Iterator[bytes]:
         yield bytes(held)
     if broken:
         raise broken
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def kind_of(answer: requests.Response) -> str:

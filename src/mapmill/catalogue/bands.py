@@ -86,7 +86,9 @@ def _is_image(key: str, asset: Any) -> bool:
     if not isinstance(asset, dict) or not isinstance(asset.get("href"), str):
         return False
     kind = str(asset.get("type") or "image/")
-    return kind.startswith("image/") and not NO_IMAGE & {key, *(asset.get("roles") or ())}
+    roles = asset.get("roles")
+    named = {key, *map(str, roles if isinstance(roles, list) else ())}
+    return kind.startswith("image/") and not NO_IMAGE & named
 
 
 def _bands(key: str, asset: Json) -> list[set[str]]:

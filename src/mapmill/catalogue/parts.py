@@ -130,7 +130,7 @@ class Part:
         if start.startswith(PAGE):
             raise self._damaged("a page of HTML", "the file")
         if not start or start.startswith((b"{", b"<")):
-            raise self._damaged("a message" if start else "nothing", "the file")
+            raise self._damaged("no image" if start else "nothing", "the file")
 
     def _damaged(self, found: str, expected: str) -> CatalogueError:
         found = cleaned(found, self.hidden)

@@ -75,7 +75,7 @@ class Candidate:
     def cloud(self) -> float | None:
         """Clouds in percent, where the catalogue says."""
         value = self.item["properties"].get("eo:cloud_cover")
-        return float(value) if isinstance(value, int | float) else None
+        return float(value) if isinstance(value, int | float) and abs(value) < 1e9 else None
 
     @property
     def tile(self) -> str:
@@ -135,7 +135,7 @@ def _geometry(item: Json, name: str) -> Any:
             box = [float(value) for value in item["bbox"]]
             half = len(box) // 2
             geometry = shapely.box(*box[:2], *box[half : half + 2])
-    except (ShapelyError, KeyError, TypeError, ValueError, AttributeError):
+    except (ShapelyError, LookupError, TypeError, ValueError, AttributeError, OverflowError):
         geometry = None
     if geometry is None or not geometry.area > 0:
         raise CatalogueError(
