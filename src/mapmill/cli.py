@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from errno import EACCES, EDQUOT, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,9 @@ def main(arguments: list[str] | None = None) -> int:
     except MapmillError as error:
         print(f"mapmill {command}: {_with_area(error, chosen.get('area'))}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"mapmill {command}: interrupted; the same command goes on", file=sys.stderr)
+        return 130
     except MemoryError as error:
         print(f"mapmill {command}: not enough memory ({error}): lower sizes", file=sys.stderr)
         return 1
@@ -121,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-OUTSIDE = (ENOSPC, EDQUOT, EACCES, EPERM, EROFS, ENOTDIR)
+OUTSIDE = (ENOSPC, EDQUOT, EFBIG, EACCES, EPERM, EROFS, ENOTDIR)
 """Errors of the system that a user can mend: room, rights, names that are no folders."""
 
 

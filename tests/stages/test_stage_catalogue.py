@@ -203,7 +203,7 @@ def test_a_hole_is_an_error(project, capsys):
         assert "over 50.0 % of the area" in line and "min_coverage" in line
         accepted = stac_area(server, "half", min_coverage=0.3)
         assert len(search(accepted)["features"]) == 1
-        assert "0 scenes of 1 that fit" in refused(
+        assert "0 scenes of 0 that fit" in refused(
             capsys, "search", stac_area(server, "none", max_cloud=0, exclude=["S2A_31TDF"]), PERIOD
         )
 
@@ -272,3 +272,73 @@ def test_composed_files_know_their_crs(project):
         compose(stac_area(server))
     with rasterio.open(f"results/stac/compose/{PERIOD}/r000c000.tif") as source:
         assert source.crs == "EPSG:32631" and source.descriptions == tuple(BANDS)
+
+
+def test_nodata_that_the_catalogue_alone_tells(project):
+    """The fill would be brighter than any cloud, and no other scene be looked at there."""
+    values_YX = np.full((256, 356), 700, np.uint16)
+    values_YX[:, 200:] = 65535
+    made = scene(
+        project, arrays=dict.fromkeys(BANDS, values_YX), nodata=None, raster={"nodata": 65535}
+    )
+    with StacServer([made]) as server:
+        for read in ("whole", "window"):
+            image = compose(stac_area(server, f"told-{read}", download={"read": read}))
+            assert set(np.unique(image)) == {0, 700}
+
+
+def test_what_is_in_the_store_is_looked_at_again(project, capsys):
+    """An area whose offset is wrong would pass once another one has fetched the files."""
+    dark_YX = np.full((256, 356), 300, np.uint16)
+    made = scene(project, baseline="05.09", arrays=dict.fromkeys(BANDS, dark_YX)).changed(
+        properties={"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": False}
+    )
+    with StacServer([made]) as server:
+        for read in ("whole", "window"):
+            compose(stac_area(server, f"right-{read}", offset=0, download={"read": read}))
+            area = stac_area(server, f"wrong-{read}", download={"read": read})
+            search(area)
+            line = refused(capsys, "download", area, f"{PERIOD}/S2A_31TDF/red.tif", "out/r.tif")
+            assert "values below 500" in line
+
+
+def test_classes_have_no_middle(project):
+    """Between cloud and vegetation lies bare soil, if one counts so."""
+    scl_YX = np.where(np.arange(178)[None, :] % 2, 4, 9) * np.ones((128, 1), int)
+    made = scene(project, bands=("B02", "SCL"), arrays={"SCL": scl_YX})
+    with StacServer([made]) as server:
+        section = {"api": server.api_url, "collections": ["sentinel-2-l2a"]}
+        area = area_with(
+            "scl",
+            search={"source": "stac", "catalogue": section, "periods": {PERIOD: {}}},
+            compose={"bands": ["B02", "SCL"], "resampling": "bilinear"},
+        )
+        assert set(np.unique(compose(area)[1])) == {4, 9}
+
+
+def test_pixels_that_are_missing_within_a_footprint(project, caplog):
+    """A scene that is half empty, though it says otherwise, would be half a map."""
+    half = scene(project, covers=(399_000, 4_597_900, 400_960, 4_600_460))
+    with StacServer([half]) as server, caplog.at_level("WARNING"):
+        compose(stac_area(server))
+    assert "are said to cover 100 % of the block, and 50 %" in caplog.text
+
+
+def test_a_window_in_which_there_is_nothing(project, capsys):
+    """A pilot over the empty half of a scene would be a map of nothing."""
+    west = (397_440, 4_597_900, 402_560, 4_600_460)  # 4 by 2 tiles of 128 px
+    half = scene(project, bounds=west, covers=(397_440, 4_597_900, 398_700, 4_600_460))
+    with StacServer([half]) as server:
+        area = stac_area(server, download={"read": "window"})
+        search(area)
+        line = refused(capsys, "download", area, f"{PERIOD}/S2A_31TDF/red.tif", "out/r.tif")
+    assert "no pixel with data" in line
+
+
+@pytest.mark.parametrize("address", ["https://me:word@x.org/v1", "https://x.org/v1?key=word"])
+def test_an_account_in_an_address_of_the_environment(project, capsys, monkeypatch, address):
+    """The landing page would be seen, and every later request be refused."""
+    with StacServer([scene(project)]) as server:
+        monkeypatch.setenv("STAC_BASE_URL", address)
+        line = refused(capsys, "search", stac_area(server), PERIOD)
+    assert line.startswith("mapmill search: STAC_BASE_URL: ") and "word" not in line

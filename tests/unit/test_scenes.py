@@ -10,7 +10,9 @@ from shapely.geometry import mapping
 
 from mapmill.catalogue import scenes
 from mapmill.catalogue.bands import asset_of
-from mapmill.catalogue.scenes import baseline_of, choose, covered, offset_of, pinned
+from mapmill.catalogue.baseline import baseline_of, offset_of
+from mapmill.catalogue.pin import pinned
+from mapmill.catalogue.scenes import choose, covered
 from mapmill.catalogue.sources import account, plain
 from mapmill.catalogue.stac import Question
 from mapmill.errors import MapmillError
@@ -79,7 +81,6 @@ def test_scenes_side_by_side_cover_the_area_together():
         (item(datetime="2023-07-01T00:00:00Z"), {}, "another time"),
         (item(**{"s2:mgrs_tile": "31TDF"}), {"tiles": ["31TCF"]}, "another tile"),
         (item() | {"collection": "d"}, {}, "another collection"),
-        (item(), {"exclude": ["a"]}, "excluded"),
     ],
 )
 def test_what_was_not_asked_for_is_left_out(given, settings, why):
@@ -125,7 +126,8 @@ def test_two_scenes_of_one_name_are_refused():
 def test_items_that_are_none_are_one_line(spoilt):
     """A page of Python, or a file outside the project, for a catalogue's mistake."""
     with pytest.raises(MapmillError) as caught:
-        choose([item() | spoilt], chosen(), AREA, ASKED)
+        (found,) = choose([item() | spoilt], chosen(), AREA, ASKED)
+        pinned(found, ["B04"], chosen())
     assert "\n" not in str(caught.value)
 
 
@@ -203,19 +205,35 @@ def test_a_band_that_is_nowhere_or_in_several_places(assets, band, given):
 )
 def test_the_baseline_decides_the_offset(properties, settings, offset):
     """Half of the scenes would be brighter by 0.1, and the model learn the year."""
-    assert offset_of("a", properties, chosen(**settings)) == offset
+    given = item("a", **({"platform": "sentinel-2a"} | properties))
+    assert offset_of(given, chosen(**settings)) == offset
 
 
 def test_a_version_that_is_no_baseline():
     """A version of some other software would shift the values."""
-    assert baseline_of({"processing:version": "v1.2"}) is None
-    assert baseline_of({"s2:processing_baseline": "05.11"}) == 5.11
+    assert baseline_of(item("S2A_x", **{"processing:version": "v1.2"})) is None
+    assert baseline_of(item(**{"s2:processing_baseline": "05.11"})) == 5.11
+    landsat = {"processing:version": "05.20", "platform": "landsat-9"}
+    assert baseline_of(item("LC09_1", **landsat)) is None
+
+
+def test_a_baseline_that_only_the_name_tells():
+    """A catalogue that leaves the property out would give brighter scenes without a word."""
+    name = "S2B_MSIL2A_20230615T105619_N0509_R094_T31TDF_20230615T140000"
+    assert baseline_of(item(name)) == 5.09 and offset_of(item(name), chosen()) == -1000
+
+
+def test_an_offset_that_is_told_without_a_baseline(caplog):
+    """It would be taken for removed, and nobody know."""
+    given = item()
+    given["assets"]["red"]["raster:bands"] = [{"offset": -0.1, "scale": 0.0001}]
+    assert offset_of(given, chosen()) == 0 and "tells an offset of -0.1" in caplog.text
 
 
 # --------------------------------------------------------------------------------------- pinned
-def pin(given, bands=("B04",), **settings):
+def pin(given, bands=("B04",), signed=False, **settings):
     (found,) = choose([given], chosen(**settings), AREA, ASKED)
-    return pinned(found, bands, chosen(**settings)).to_dict()
+    return pinned(found, bands, chosen(**settings), signed).to_dict()
 
 
 def test_what_is_pinned_holds_no_secret():
@@ -224,7 +242,7 @@ def test_what_is_pinned_holds_no_secret():
     given["assets"]["red"]["href"] = "https://me:word@x.org/a/red.tif?access_token=SECRET&sig=S#S"
     given["links"] = [{"rel": "self", "href": "https://x.org/i?access_token=SECRET"}]
     given["properties"]["note"] = "SECRET"
-    found = pin(given)
+    found = pin(given, signed=True)
     assert "SECRET" not in json.dumps(found) and "word" not in json.dumps(found)
     assert found["assets"]["red"]["href"] == "https://x.org/a/red.tif"
     assert found["assets"]["red"]["mapmill:offset"] == -1000
@@ -243,7 +261,58 @@ def test_the_file_of_several_bands_keeps_their_order():
     """Green would be read where red is."""
     given = item() | {"assets": STACKED}
     listed = pin(given, ("red", "blue"))["assets"]["image"]["bands"]
-    assert [band["name"] for band in listed] == ["blue", "B03", "red"]
+    assert [band["name"] for band in listed] == ["blue", "image#2", "red"]
+
+
+def test_an_address_that_needs_its_query():
+    """All bands of a scene would be one file."""
+    given = item()
+    given["assets"]["red"]["href"] = "https://x.org/get?file=B04.tif"
+    with pytest.raises(MapmillError, match="address with a query"):
+        pin(given)
+
+
+def test_the_band_of_another_name_in_the_same_file():
+    """The file's own `nir` would be read where `nir` is said to be its fourth band."""
+    file = asset("f", ("blue", ""), ("green", ""), ("nir", ""), ("rededge", ""))
+    found = pin(item() | {"assets": {"f": file}}, ("nir",), assets={"nir": "rededge"})
+    assert [b["name"] for b in found["assets"]["f"]["bands"]] == ["f#1", "f#2", "f#3", "nir"]
+
+
+def test_the_offset_of_assets_that_tell_nothing_of_their_bands():
+    """The offset, even one that the user has set, would not be added to them."""
+    plain_assets = {name: {"href": f"https://x.org/{name}.tif"} for name in ("nir", "scl", "wvp")}
+    given = item(**{"s2:processing_baseline": "05.09"}) | {"assets": plain_assets}
+    assets = pin(given, ("nir", "scl", "wvp"))["assets"]
+    assert assets["nir"]["mapmill:offset"] == -1000 and "mapmill:nearest" not in assets["nir"]
+    assert "mapmill:offset" not in assets["scl"] and assets["scl"]["mapmill:nearest"] is True
+    assert "mapmill:offset" not in assets["wvp"]
+    assert pin(given, ("nir",), offset=-50)["assets"]["nir"]["mapmill:offset"] == -50
+
+
+def test_a_scene_that_is_excluded_may_be_none():
+    """One broken item would block a region for good."""
+    broken = item("bad", cloud=1) | {"geometry": None, "bbox": None}
+    assert taken(broken, item("good"), exclude=["bad"]) == ["good"]
+
+
+@pytest.mark.parametrize(("cloud", "names"), [(-1, ["b"]), ("88.5", ["b"]), ("n/a", ["b"])])
+def test_clouds_that_are_no_percentage(cloud, names):
+    """A scene whose clouds nobody knows would come first, as the clearest of all."""
+    assert taken(item("a", cloud=cloud), item("b", cloud=30)) == names
+
+
+def test_moments_of_other_zones():
+    """The last night of a month would belong to the next one."""
+    late = item(datetime="2023-07-01T01:30:00+02:00")
+    assert taken(late) == ["a"]
+
+
+def test_of_two_versions_of_one_scene_the_newer():
+    """A scene would be read as it was before it was processed again."""
+    old = item("S2_0", **{"s2:processing_baseline": "02.14"})
+    new = item("S2_1", **{"s2:processing_baseline": "05.00"})
+    assert taken(old, new) == ["S2_1"]
 
 
 def test_secrets_go_to_their_own_host_alone(monkeypatch):

@@ -20,7 +20,6 @@ from mapmill.chips import chip_named, find_chips
 from mapmill.errors import ConfigError, MapmillError
 from mapmill.extent import blocks_of, grid_block
 from mapmill.layout import Layout
-from mapmill.sections import CATALOGUES
 from mapmill.settings import settings
 from mapmill.tiles import read_tiles, scored_chips
 
@@ -126,17 +125,17 @@ def download_inputs(wildcards):
 
 
 def blocks_asked(wildcards):
-    """1 for a block of Sentinel Hub: how many are asked for at once is set in the profile."""
-    is_image = "/" in wildcards.file
-    return int(is_image and area_of(wildcards.area).source == "sentinelhub")
+    """1 for any file of a Sentinel Hub area: how many at once is set in the profile.
+
+    Labels too, so that an account that is missing is one failed job.
+    """
+    return int(area_of(wildcards.area).source == "sentinelhub")
 
 
 def files_asked(wildcards):
     """1 for a file of a catalogue, or by its address: likewise."""
-    area = area_of(wildcards.area)
-    if "/" in wildcards.file:
-        return int(area.source in CATALOGUES)
-    return int(wildcards.file != "sample.whl")
+    there = wildcards.file == "sample.whl" or blocks_asked(wildcards)
+    return int(not there)
 
 
 @plainly

@@ -14,18 +14,17 @@ from shapely.geometry import shape
 from mapmill.atomic import flush, write_json
 from mapmill.catalogue import http, keep, sources, stac
 from mapmill.catalogue.addresses import joined
-from mapmill.catalogue.images import check_image, check_info, check_offset, facts
-from mapmill.catalogue.items import Asset, Scene
+from mapmill.catalogue.ground import ground_of
+from mapmill.catalogue.images import check_image, check_info, check_pixels, facts
+from mapmill.catalogue.items import BASELINE, Asset, Scene
 from mapmill.catalogue.partial import held
 from mapmill.catalogue.ranged import RangedFile
-from mapmill.catalogue.scenes import baseline_of
 from mapmill.config import Area
 from mapmill.errors import CatalogueError
 from mapmill.extent import blocks_of
 from mapmill.layout import RESOURCES
-from mapmill.raster import RasterInfo, area_bounds_wgs84
+from mapmill.raster import RasterInfo
 from mapmill.raster.cutting import cut
-from mapmill.raster.sampling import valid_values
 
 log = logging.getLogger(__name__)
 LARGEST = 16 * 2**30
@@ -47,9 +46,9 @@ def fetch(area: Area, listing: Path, scene: Scene, asset: Asset) -> Path:
     base = sources.base_of(area)
     ask = _asker(area, base, scene, asset)
     record = {"scene": scene.id, "asset": asset.key, "offset": asset.offset}
-    record |= {"baseline": baseline_of(dict(scene.properties))}
+    record |= {"baseline": scene.properties.get(BASELINE)}
     if area.download.read == "window":
-        return _cut(area, base, ask, scene, asset, record)
+        return _with_offset(_cut(area, base, ask, scene, asset, record), scene, asset)
     remedy = f"if it stays, delete {listing} and rerun"
     wanted = keep.Wanted(
         asset.href,
@@ -64,7 +63,17 @@ def fetch(area: Area, listing: Path, scene: Scene, asset: Asset) -> Path:
     def check(part: Path) -> Mapping[str, Any]:
         return check_image(part, scene, asset)
 
-    return keep.fetch(wanted, kept, ask=ask, check=check, record=record, base=base)
+    path = keep.fetch(wanted, kept, ask=ask, check=check, record=record, base=base)
+    return _with_offset(path, scene, asset)
+
+
+def _with_offset(kept: Path, scene: Scene, asset: Asset) -> Path:
+    """The file, looked at again if it was kept while another offset was to be added."""
+    record = kept.with_name(f"{kept.name}.json")
+    told = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    if told.get("offset") != asset.offset:
+        check_pixels(kept, scene, asset)
+    return kept
 
 
 def size_of(asset: Asset) -> int | None:
@@ -195,25 +204,13 @@ def _read_part(
         raise CatalogueError(
             asset.href, "no pixel over the area's blocks", "some", f"exclude {scene.id}"
         )
-    _check_part(part, area, scene, asset)
+    ground = ground_of(area)
+    footprint = shapely.make_valid(shape(dict(scene.geometry)))
+    share = shapely.intersection(ground, footprint).area / ground.area
+    check_pixels(part, scene, asset, at_least=share)
     flush(part)
     told = {"url": asset.href, "sha256": _sha256(part), "size": part.stat().st_size}
     return facts(seen[0]) | told
-
-
-def _check_part(part: Path, area: Area, scene: Scene, asset: Asset) -> None:
-    """The part that was read has data, where its scene is said to lie over the area."""
-    whole = shapely.box(*area_bounds_wgs84(area.the_grid(), area.the_grid().window))
-    footprint = shapely.make_valid(shape(dict(scene.geometry)))
-    share = shapely.intersection(whole, footprint).area / whole.area
-    for number, name in enumerate(asset.bands, 1):
-        values = valid_values(part, number)
-        if not values.size and share > 0.5:
-            raise CatalogueError(
-                asset.href, "no pixel with data", "imagery", f"exclude {scene.id} in the search"
-            )
-        if values.size:
-            check_offset(values, name, scene, asset)
 
 
 def _sha256(path: Path) -> str:

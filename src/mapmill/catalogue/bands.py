@@ -3,7 +3,6 @@
 Catalogues call the same band B04, red or BAND3, and some rename it from one year to the next.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,8 @@ COMMON = {
     "SCL": ("scl",),
 }
 """Bands of Sentinel-2 by their common names (STAC's eo extension, and Earth Search's)."""
+CLASSES = {"scl", "cmask", "clm", "datamask", "qa_pixel", "qa", "provenance", "clearob", "totalob"}
+"""Names of bands that are no measurement."""
 NO_IMAGE = {"thumbnail", "overview", "visual", "metadata"}
 
 
@@ -38,8 +39,8 @@ class Place:
     """Of the asset."""
     number: int
     """Of the band in its file, from 1."""
-    names: tuple[str, ...]
-    """Names of all bands of the file."""
+    count: int
+    """Bands of the file."""
 
 
 def asset_of(item: Json, band: str, given: Mapping[str, str]) -> Place:
@@ -115,12 +116,34 @@ def _best(found: list[tuple[str, int]], images: Mapping[str, Json]) -> list[tupl
 
 
 def _place(key: str, asset: Json, number: int) -> Place:
-    listed = described(asset) or [{}]
-    names = tuple(str(b.get("name") or f"{key}-{n}") for n, b in enumerate(listed, 1))
-    return Place(key, number + 1, names)
+    return Place(key, number + 1, max(1, len(described(asset))))
 
 
-def spectral(asset: Json, band: str) -> bool:
-    """Whether a file holds reflectance, and not a classification or a mask."""
-    named = any(b.get("common_name") or b.get("eo:common_name") for b in described(asset))
-    return named or re.fullmatch(r"B\d[0-9A]", band) is not None
+def holds_classes(key: str, asset: Json, band: str) -> bool:
+    """Whether a file holds classes or flags, whose values have no middle."""
+    told = [asset, *described(asset)]
+    return bool(_names(key, asset, band) & CLASSES) or any(
+        "classification:classes" in t for t in told
+    )
+
+
+def holds_reflectance(key: str, asset: Json, band: str) -> bool:
+    """Whether the offset of a scene concerns a file: all but classes, aerosols and vapour."""
+    others = _names(key, asset, band) & {"aot", "wvp"}
+    return not others and not holds_classes(key, asset, band)
+
+
+def nodata_of(asset: Json) -> float | None:
+    """The value that marks missing pixels, where the catalogue tells it."""
+    listed = asset.get("raster:bands")
+    first = listed[:1] if isinstance(listed, list) else []
+    for told in (asset, *first, *described(asset)[:1]):
+        value = told.get("nodata") if isinstance(told, dict) else None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    return None
+
+
+def _names(key: str, asset: Json, band: str) -> set[str]:
+    own = set().union(*_bands(key, asset)) if len(described(asset)) <= 1 else set()
+    return {name.lower() for name in (key, band, *own)}

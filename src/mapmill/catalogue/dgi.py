@@ -28,7 +28,8 @@ def find(base: str, question: Question) -> list[Json]:
     """
     server = Server(base, {})
     names = {(c, i) for c in question.collections for i in _names(server, c, question)}
-    return [_item(server, collection, name) for collection, name in sorted(names)]
+    wanted = sorted(each for each in names if each[1] not in question.exclude)
+    return [_item(server, collection, name) for collection, name in wanted]
 
 
 def _names(server: Server, collection: str, question: Question) -> Iterator[str]:
@@ -40,11 +41,12 @@ def _names(server: Server, collection: str, question: Question) -> Iterator[str]
         new = [name for name in listed if name not in seen]
         seen.update(new)
         yield from new
-        if len(seen) >= matched or not listed:
+        if not listed or (len(seen) >= matched if matched is not None else not new):
             return
         if not new:
             found = f"a page that was there before, {len(seen)} scenes of {matched}"
             raise CatalogueError(http.shown(url), found, "the next one", "report it there")
+    raise CatalogueError(http.shown(url), f"over {PAGES} pages", "fewer", "ask for less")
 
 
 def _body(collection: str, question: Question, page: int) -> Json:
@@ -67,12 +69,13 @@ def _moment(text: str) -> str:
     return text.removesuffix("Z")  # its times have no zone
 
 
-def _listed(answer: Json, collection: str, url: str) -> tuple[list[str], int]:
-    """Names on a page, and how many there are in all."""
+def _listed(answer: Json, collection: str, url: str) -> tuple[list[str], int | None]:
+    """Names on a page, and how many there are in all, where that is told."""
     try:
         found = answer[PROVIDER][collection]
         names = [str(feature["id"]) for feature in found["features"]]
-        return names, int((found.get("context") or {}).get("matched") or 0)
+        matched = (found.get("context") or {}).get("matched")
+        return names, None if matched is None else int(matched)
     except (KeyError, TypeError, ValueError, AttributeError):
         told = ", ".join(sorted(str(key) for key in answer))[:100]
         raise CatalogueError(

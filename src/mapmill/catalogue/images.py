@@ -10,8 +10,7 @@ import shapely
 from shapely.geometry import shape
 
 from mapmill.catalogue import http
-from mapmill.catalogue.items import Asset, Scene
-from mapmill.catalogue.scenes import baseline_of
+from mapmill.catalogue.items import BASELINE, Asset, Scene
 from mapmill.errors import CatalogueError, ContractError
 from mapmill.raster import RasterInfo, inspect
 from mapmill.raster.inner_tiles import bands_together
@@ -46,7 +45,7 @@ def check_image(part: Path, scene: Scene, asset: Asset) -> Mapping[str, Any]:
         _check_blocks(part)
         info = inspect(part)
         check_info(info, scene, asset)
-        values = [valid_values(part, n) for n in range(1, info.count + 1)]
+        values = [valid_values(part, n, asset.nodata) for n in range(1, info.count + 1)]
     except ContractError as error:
         found = str(error).removeprefix(f"{part}: found ").partition(";")[0]
         raise http.DamagedError(asset.href, found, "a whole image", "rerun later") from None
@@ -54,8 +53,7 @@ def check_image(part: Path, scene: Scene, asset: Asset) -> Mapping[str, Any]:
         raise CatalogueError(
             asset.href, "no pixel with data", "imagery", f"exclude {scene.id} in search.catalogue"
         )
-    for name, each in zip(asset.bands, values, strict=False):
-        check_offset(each, name, scene, asset)
+    check_offset(values, scene, asset)
     return facts(info)
 
 
@@ -135,25 +133,45 @@ def _other(asset: Asset, found: str, expected: str, scene: Scene) -> CatalogueEr
     return CatalogueError(asset.href, found, expected, remedy)
 
 
-def check_offset(values: Any, band: str, scene: Scene, asset: Asset) -> None:
-    """Compare the offset that the baseline asks for with the pixels.
+def check_pixels(path: Path, scene: Scene, asset: Asset, at_least: float = 0.0) -> None:
+    """Look at the pixels of a file that is right in all else.
+
+    Parameters
+    ----------
+    at_least : share of it that is said to have data; above a half, none at all is an error
+
+    Raises
+    ------
+    CatalogueError
+        if there are none where there should be, or they deny the scene's offset.
+    """
+    numbers = range(1, len(asset.bands) + 1)
+    values = [valid_values(path, number, asset.nodata) for number in numbers]
+    if at_least > 0.5 and not any(each.size for each in values):
+        raise CatalogueError(asset.href, "no pixel with data", "imagery", f"exclude {scene.id}")
+    check_offset(values, scene, asset)
+
+
+def check_offset(values: list[Any], scene: Scene, asset: Asset) -> None:
+    """Compare the offset that the baseline asks for with the valid values of each band.
 
     Pixels that are too dark for it prove that it was removed before. The other way round there
     is no proof (snow, desert), so a visible band without a dark pixel is a warning.
     """
-    baseline = baseline_of(dict(scene.properties))
-    dark = float((values < DARK).mean())
-    if asset.offset == -1000 and dark > DARK_SHARE:
-        raise CatalogueError(
-            asset.href,
-            f"values below {DARK} in {100 * dark:.1f} % of the pixels",
-            "none: by its processing baseline the offset of 1000 is still in",
-            f"it is not: add to search.catalogue: offset: {{{scene.id}: 0}} (or 0 for all scenes)",
-        )
-    bright = np.percentile(values, 0.1) >= SENTINEL_2_DARKEST if values.size else False
-    if asset.offset == 0 and (baseline or 0) >= 4 and band in VISIBLE and bright:
-        log.warning(
-            "%s: no pixel of %s is darker than %d: the offset of baseline %.2f may still be in; "
-            "look at it, and set search.catalogue.offset: -1000 if so",
-            *(asset.href, band, SENTINEL_2_DARKEST, baseline),
-        )
+    baseline = scene.properties.get(BASELINE) or 0
+    for band, each in zip(asset.bands, values, strict=False):
+        dark = float((each < DARK).mean()) if each.size else 0.0
+        if asset.offset == -1000 and dark > DARK_SHARE:
+            raise CatalogueError(
+                asset.href,
+                f"values below {DARK} in {100 * dark:.1f} % of the pixels",
+                "none: by its processing baseline the offset of 1000 is still in",
+                f"it is not: add to search.catalogue: offset: {{{scene.id}: 0}} (or 0 for all)",
+            )
+        bright = each.size > 0 and np.percentile(each, 0.1) >= SENTINEL_2_DARKEST
+        if asset.offset == 0 and baseline >= 4 and {band, asset.key} & VISIBLE and bright:
+            log.warning(
+                "%s: no pixel of %s is darker than %d: the offset of baseline %.2f may still be "
+                "in; look at it, and set search.catalogue.offset: -1000 if so",
+                *(asset.href, band, SENTINEL_2_DARKEST, baseline),
+            )

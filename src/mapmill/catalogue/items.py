@@ -14,6 +14,9 @@ from typing import Any
 from mapmill.errors import ContractError
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+OFFSET, NEAREST, BASELINE = "mapmill:offset", "mapmill:nearest", "mapmill:baseline"
+"""What is pinned for later stages: of a file, the number added to its values where they are not
+nodata, and whether they have no middle; of a scene, Sentinel-2's processing baseline."""
 SAFE_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,9}")
 
 
@@ -30,6 +33,17 @@ class Asset:
     """Added to its values, where they are not nodata."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What else is pinned of it, such as size, digest and shape."""
+
+    @property
+    def is_classes(self) -> bool:
+        """Whether its values are classes, which have no middle."""
+        return self.fields.get(NEAREST) is True
+
+    @property
+    def nodata(self) -> float | None:
+        """The value of missing pixels, where the catalogue tells it and the file may not."""
+        value = self.fields.get("nodata") if self.is_remote else None
+        return float(value) if isinstance(value, int | float) else None
 
     @property
     def is_remote(self) -> bool:
@@ -89,7 +103,7 @@ def _scene(path: Path, feature: dict[str, Any]) -> Scene:
     for key, asset in listed.items():
         named = asset.get("bands") or asset.get("eo:bands") or [{"name": key}]
         bands = tuple(str(band.get("name", "")) for band in named)
-        offset = int(asset.get("mapmill:offset", 0))
+        offset = int(asset.get(OFFSET, 0))
         assets.append(Asset(safe_name(path, key), str(asset["href"]), bands, offset, asset))
     own = {key: feature.get(key) or {} for key in ("properties", "bbox", "geometry")}
     return Scene(

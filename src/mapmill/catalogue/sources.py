@@ -28,13 +28,26 @@ RIGHTS = {
 """What to do where a file is refused."""
 PARAMETER = {"bdc": "access_token", "dgi": "email"}
 """How it is given, in the query of an address."""
+ADDED = frozenset(PARAMETER.values())
+"""What a catalogue may have put into an address because it was asked with it."""
 
 
 def base_of(area: Area) -> str:
-    """Address of the catalogue that an area's imagery is searched in, without a last slash."""
+    """Address of the catalogue that an area's imagery is searched in, without a last slash.
+
+    Raises
+    ------
+    CatalogueError
+        if the one in the environment has a query or a user: no later request would have it.
+    """
     assert area.search is not None and area.search.catalogue is not None
     known = area.search.catalogue.api or HOSTS[area.source]
-    return (os.environ.get(ADDRESS[area.source], "").strip() or known).rstrip("/")
+    given = os.environ.get(ADDRESS[area.source], "").strip()
+    if set("?#@") & set(given):
+        raise CatalogueError(
+            ADDRESS[area.source], "an address with ?, # or @", "one without", "take out the account"
+        )
+    return (given or known).rstrip("/")
 
 
 def account(source: str, url: str, base: str) -> Mapping[str, str]:

@@ -23,6 +23,8 @@ PAGE = 100
 """Items in one answer."""
 PAGES, DOCUMENTS = 1000, 20_000
 """More pages of a search, or documents of a static catalogue, are a mistake in the question."""
+EMPTY = 3
+"""Pages without items, one after the other, after which there will be none."""
 LARGEST = 64 * 2**20
 """Bytes of one page."""
 
@@ -39,6 +41,8 @@ class Question:
     """First and last moment, RFC 3339 in UTC."""
     max_cloud: int = 100
     """In percent."""
+    exclude: tuple[str, ...] = ()
+    """Names of scenes that are not asked for."""
 
     @property
     def datetime(self) -> str:
@@ -134,7 +138,7 @@ def _pages(server: Server, url: str, question: Question) -> Iterator[Json]:
         "datetime": question.datetime,
         "limit": PAGE,
     }
-    method, seen = "POST", set()
+    method, seen, empty = "POST", set[str](), 0
     for _ in range(PAGES):
         asked = json.dumps([method, url, body], sort_keys=True)
         if asked in seen:
@@ -146,9 +150,10 @@ def _pages(server: Server, url: str, question: Question) -> Iterator[Json]:
         features = page.get("features")
         if not isinstance(features, list):
             raise CatalogueError(http.shown(url), "no features", "items", "check the address")
-        yield from features
+        yield from (_with_absolute(each, url) for each in features)
         follow = next((link for link in _links(page) if link.get("rel") == "next"), None)
-        if follow is None or not features:
+        empty = 0 if features else empty + 1
+        if follow is None or empty > EMPTY:
             return
         method, url, body = _following(follow, url, body)
     raise CatalogueError(http.shown(url), f"over {PAGES} pages", "fewer", "ask for less")
@@ -231,7 +236,7 @@ def _asked_for(collection: Json, question: Question) -> bool:
 
 def _with_absolute(item: Json, url: str) -> Json:
     """The same item, the addresses of its assets in full."""
-    assets = item.get("assets")
+    assets = item.get("assets") if isinstance(item, dict) else None
     if isinstance(assets, dict):
         for asset in assets.values():
             if isinstance(asset, dict) and isinstance(asset.get("href"), str):

@@ -28,6 +28,7 @@ def read_on_grid(
     resampling: str = "nearest",
     factor: int = 1,
     dtype: str | None = None,
+    told: float | None = None,
 ) -> Array:
     """Read one band onto a window of the grid, at `factor` times the grid's resolution.
 
@@ -40,6 +41,7 @@ def read_on_grid(
     band : band number, from 1
     resampling : nearest, bilinear or average
     dtype : of the result; the source's by default
+    told : nodata of the source where it declares none itself
 
     Returns
     -------
@@ -49,11 +51,12 @@ def read_on_grid(
     target = Affine(*grid.transform(window, factor))
     with opened(path) as source:
         result_dtype = dtype or source.dtypes[band - 1]
+        declared = source.nodatavals[band - 1]
+        declared = told if declared is None else declared
         offset = _whole_pixel_offset(source, grid.crs, target)
         if offset is not None:
             empty = np.full((height, width), nodata, result_dtype)
-            return _read_aligned(source, band, offset, empty, nodata)
-        declared = source.nodatavals[band - 1]
+            return _read_aligned(source, band, offset, empty, nodata, declared)
         if declared is None and not np.isnan(nodata):
             declared = nodata
         scale = str(_scale(source, grid.crs, target))
@@ -97,14 +100,18 @@ def _whole_pixel_offset(source: Any, crs: str, target: Affine) -> tuple[int, int
 
 
 def _read_aligned(
-    source: Any, band: int, offset: tuple[int, int], result: Array, nodata: float
+    source: Any,
+    band: int,
+    offset: tuple[int, int],
+    result: Array,
+    nodata: float,
+    declared: float | None,
 ) -> Array:
     here = Window(offset[0], offset[1], *result.shape)
     part = here.intersect(Window(0, 0, source.height, source.width))
     if part is None:
         return result
     values = source.read(band, window=RasterioWindow(part.col, part.row, part.width, part.height))
-    declared = source.nodatavals[band - 1]
     target = result[part.slices(here)]
     target[:] = values
     if declared is not None and not _same(declared, nodata):

@@ -9,14 +9,19 @@ from mapmill.raster.opening import Array, opened
 BLOCKS = 64
 
 
-def valid_values(path: Path, band: int, blocks: int = BLOCKS) -> Array:
-    """Values that are not nodata (nor 0, where none is declared) of blocks spread evenly.
+def valid_values(path: Path, band: int, told: float | None = None, blocks: int = BLOCKS) -> Array:
+    """Values that are not nodata of blocks spread evenly.
 
     All blocks where there are no more than `blocks` of them, or where those hold nothing.
+
+    Parameters
+    ----------
+    told : nodata where the file declares none; 0 if that is None too
     """
     with opened(path) as source:
         windows = [window for _, window in source.block_windows(band)]
-        nodata = source.nodatavals[band - 1]
+        declared = source.nodatavals[band - 1]
+        nodata = told if declared is None else declared
         step = max(1, len(windows) // blocks)
         for chosen in (windows[step // 2 :: step], windows):
             found = [_valid(source.read(band, window=window), nodata) for window in chosen]

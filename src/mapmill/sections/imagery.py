@@ -81,7 +81,7 @@ class Catalogue(Section):
     0: take all."""
     min_coverage: Fraction = 0.99
     """Least share of the area's blocks that scenes cover; less is an error, not a hole."""
-    exclude: list[Id] = Field(default_factory=list)
+    exclude: list[Line] = Field(default_factory=list)
     """Names of scenes that are not to be taken."""
     assets: dict[Line, Line] = Field(default_factory=dict)
     """Band -> asset of the catalogue that holds it, or the common name of its band. By default

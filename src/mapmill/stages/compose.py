@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import shapely
+from shapely.geometry import shape
 
 from mapmill.areafile import load_area
 from mapmill.catalogue.items import Asset, Scene, read_scenes
@@ -14,9 +16,12 @@ from mapmill.grid import Grid, Window
 from mapmill.indices import with_differences
 from mapmill.layout import Layout
 from mapmill.provenance import file_digest, tags
-from mapmill.raster import Array, read_on_grid, valid_pixels, write_raster
+from mapmill.raster import Array, footprint_wgs84, read_on_grid, valid_pixels, write_raster
+from mapmill.sections import CATALOGUES
 
 log = logging.getLogger(__name__)
+MISSING = 0.02
+"""Share of a block's pixels that may be missing within footprints, which are rough."""
 
 
 def run(area_path: Path, period: str, block_name: str, output: Path) -> None:
@@ -51,6 +56,21 @@ def run(area_path: Path, period: str, block_name: str, output: Path) -> None:
         tags=tags(area, "compose", **_provenance(area, layout, period, block_name)),
     )
     log.info("%s: %d bands, %.1f %% of pixels valid", output, len(image), 100 * share)
+    if area.source in CATALOGUES:
+        _warn_of_holes(_scenes(area, layout, period, block_name), grid, window, float(share))
+
+
+def _warn_of_holes(scenes: list[Scene], grid: Grid, window: Window, share: float) -> None:
+    """Say so where scenes have no pixels, though their footprints are said to be there."""
+    block = shape(footprint_wgs84(grid, window))
+    footprints = [shapely.make_valid(shape(dict(scene.geometry))) for scene in scenes]
+    told = shapely.intersection(shapely.union_all(footprints), block).area / block.area
+    if share < told - MISSING:
+        log.warning(
+            "scenes are said to cover %.0f %% of the block, and %.0f %% of its pixels have data: "
+            "look at them; raise search.catalogue.layers, or exclude one",
+            *(100 * told, 100 * share),
+        )
 
 
 def _scenes(area: Area, layout: Layout, period: str, block: str) -> list[Scene]:
@@ -82,8 +102,9 @@ def _scene_on_grid(area: Area, scene: Scene, folder: Path, grid: Grid, window: W
             grid,
             window,
             nodata=chosen.nodata,
-            resampling=chosen.resampling,
+            resampling="nearest" if asset.is_classes else chosen.resampling,
             dtype="float32" if chosen.dtype == "float32" else None,
+            told=asset.nodata,
         )
         values = without_offset(values, asset.offset, chosen.nodata)
         image[index] = _converted(values, chosen.dtype, folder / asset.file_name)

@@ -10,14 +10,15 @@ from shapely.geometry import shape
 
 from mapmill.areafile import load_area
 from mapmill.atomic import write_json
-from mapmill.catalogue import dgi, local, scenes, sources, stac
+from mapmill.catalogue import dgi, local, pin, scenes, sources, stac
+from mapmill.catalogue.ground import ground_of
 from mapmill.catalogue.scenes import Candidate
 from mapmill.config import Area
 from mapmill.errors import CatalogueError
-from mapmill.extent import blocks_of, extent_of
+from mapmill.extent import extent_of
 from mapmill.footprints import Footprint, draw, table
 from mapmill.layout import Layout
-from mapmill.raster import area_bounds_wgs84, footprint_wgs84
+from mapmill.raster import area_bounds_wgs84
 from mapmill.sections import CATALOGUES, Catalogue
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def run(
         of a catalogue leave a part of the area without imagery.
     """
     area = load_area(area_path)
-    ground = _ground(area)
+    ground = ground_of(area)
     if area.source in CATALOGUES:
         found, items = _in_catalogue(area, period, ground)
     else:
@@ -50,13 +51,6 @@ def run(
         log.info("%d scenes in %s", len(items), output)
 
 
-def _ground(area: Area) -> Any:
-    """The area's blocks, a polygon in degrees."""
-    grid = area.the_grid()
-    blocks = [shape(footprint_wgs84(grid, block.window)) for block in blocks_of(area)]
-    return shapely.union_all(blocks, grid_size=1e-9)
-
-
 # --------------------------------------------------------------------------------- a catalogue
 def _in_catalogue(
     area: Area, period: str, ground: Any
@@ -66,7 +60,12 @@ def _in_catalogue(
     chosen, base = area.search.catalogue, sources.base_of(area)
     start, end = area.moments(period)
     question = stac.Question(
-        tuple(chosen.collections), shapely.bounds(ground).tolist(), start, end, chosen.max_cloud
+        tuple(chosen.collections),
+        shapely.bounds(ground).tolist(),
+        start,
+        end,
+        chosen.max_cloud,
+        tuple(chosen.exclude),
     )
     if area.source == "dgi":
         answered = dgi.find(base, question)
@@ -74,8 +73,30 @@ def _in_catalogue(
         answered = stac.find(base, question, sources.account(area.source, base, base))
     found = scenes.choose(answered, chosen, ground, question)
     _check_coverage(found, chosen, period, ground)
-    items = [scenes.pinned(each, area.compose.bands, chosen) for each in found if each.kept]
+    signed = area.download.sign == "item"
+    kept = [each for each in found if each.kept]
+    items = [pin.pinned(each, area.compose.bands, chosen, signed) for each in kept]
+    _check_scales(items)
     return [_shown(each) for each in found], items
+
+
+def _check_scales(items: list[pystac.Item]) -> None:
+    """Scenes of one period hold the same quantity: 0.25 and 2500 are not mixed in one image."""
+    found: dict[str, dict[Any, str]] = {}
+    for item in items:
+        for asset in item.assets.values():
+            told = asset.extra_fields.get("raster:bands")
+            first = told[0] if isinstance(told, list) and told else {}
+            scale = first.get("scale") if isinstance(first, dict) else None
+            for band in asset.extra_fields["bands"]:
+                if scale is not None:
+                    found.setdefault(band["name"], {}).setdefault(scale, item.id)
+    for band, scales in found.items():
+        if len(scales) > 1:
+            listed = ", ".join(f"{scale} in {name}" for scale, name in scales.items())
+            raise CatalogueError(
+                f"band {band}", f"scales {listed}", "one", "exclude some, or choose collections"
+            )
 
 
 def _check_coverage(found: list[Candidate], chosen: Catalogue, period: str, ground: Any) -> None:
