@@ -23,7 +23,6 @@ from mapmill.layout import Layout
 from mapmill.settings import settings
 from mapmill.tiles import read_tiles, scored_chips
 
-
 # Downloads tell how far the whole run is, and how fast it is, though each is a process of its own.
 os.environ.setdefault("MAPMILL_STARTED", f"{time.time():.0f}")
 

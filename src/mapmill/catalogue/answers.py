@@ -93,7 +93,9 @@ def json_of(answer: requests.Response, most: int = LONGEST_MESSAGE) -> Any:
             raise LongError(f"over {most} bytes")
     try:
         # NaN, as some write, is nothing known; and so is a number that is too large
-        return json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
+        return json.loads(
+            content, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole
+        )
     except RecursionError:
         raise ValueError("too deep") from None
 
@@ -128,6 +130,10 @@ def pieces(answer: requests.Response) -> Iterator[bytes]:
 def _finite(text: str) -> float | None:
     value = float(text)
     return value if math.isfinite(value) else None
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if len(text) < 20 else None  # longer ones are no floats, nor sizes
 
 
 def kind_of(answer: requests.Response) -> str:

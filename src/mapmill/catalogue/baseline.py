@@ -52,7 +52,8 @@ def _warn_of_another(item: dict[str, Any]) -> None:
     """A scene without a baseline, whose catalogue tells an offset all the same."""
     for asset in item["assets"].values():
         listed = asset.get("raster:bands") if isinstance(asset, dict) else None
-        told = [band.get("offset") for band in listed or () if isinstance(band, dict)]
+        listed = listed if isinstance(listed, list) else []
+        told = [band.get("offset") for band in listed if isinstance(band, dict)]
         if any(isinstance(offset, int | float) and offset for offset in told):
             log.warning(
                 "%s: its catalogue tells an offset of %s and no processing baseline: none is "

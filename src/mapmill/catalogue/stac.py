@@ -7,6 +7,7 @@ matter of `scenes`.
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,10 +236,12 @@ def _asked_for(collection: Json, question: Question) -> bool:
 
 
 def _with_absolute(item: Json, url: str) -> Json:
-    """The same item, the addresses of its assets in full."""
+    """The same item, the addresses of its assets in full; those that are none stay as they are."""
     assets = item.get("assets") if isinstance(item, dict) else None
     if isinstance(assets, dict):
         for asset in assets.values():
-            if isinstance(asset, dict) and isinstance(asset.get("href"), str):
-                asset["href"] = joined(url, asset["href"])
+            href = asset.get("href") if isinstance(asset, dict) else None
+            if isinstance(href, str) and href:
+                with suppress(CatalogueError):  # told where the file is wanted
+                    asset["href"] = joined(url, href)
     return item

@@ -89,7 +89,7 @@ def _check_scales(items: list[pystac.Item]) -> None:
             first = told[0] if isinstance(told, list) and told else {}
             scale = first.get("scale") if isinstance(first, dict) else None
             for band in asset.extra_fields["bands"]:
-                if scale is not None:
+                if isinstance(scale, int | float):
                     found.setdefault(band["name"], {}).setdefault(scale, item.id)
     for band, scales in found.items():
         if len(scales) > 1:
