@@ -32,9 +32,17 @@ class Layout:
         """Image of a period and block, all bands on the grid."""
         return self.root / "compose" / period / f"{block}.tif"
 
+    def quality(self, period: str, block: str) -> Path:
+        """Of each pixel of a composed block: how many observations, and what kind was taken."""
+        return self.root / "compose" / period / "quality" / f"{block}.tif"
+
     def downsample(self, block: str) -> Path:
         """Classes of a block on the grid."""
         return self.root / "downsample" / f"{block}.tif"
+
+    def fraction(self, block: str) -> Path:
+        """Share of each cell of a block that its class takes, where it is asked for."""
+        return self.root / "downsample" / "fraction" / f"{block}.tif"
 
     @property
     def tiles(self) -> Path:

@@ -13,6 +13,8 @@ from mapmill.sections.acquire import (
     Remote,
 )
 from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Line, Name, RunOfArea, Section
+from mapmill.sections.compose import Compose
+from mapmill.sections.downsample import Downsample
 from mapmill.sections.imagery import (
     CATALOGUES,
     Catalogue,
@@ -23,7 +25,8 @@ from mapmill.sections.imagery import (
     SentinelHub,
 )
 from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Predict, Train, Weights
-from mapmill.sections.prepare import Compose, Downsample, Pack, Select, Split
+from mapmill.sections.pack import Pack
+from mapmill.sections.select import Select, Split
 
 __all__ = [
     "CATALOGUES",
