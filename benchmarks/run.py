@@ -107,9 +107,7 @@ def main() -> None:
     parser.add_argument("stages", nargs="*", default=list(STAGES), choices=[*STAGES, []])
     parser.add_argument("--size", type=int, nargs="+", help="side of the data in px")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--where", type=Path, help="folder for the data, by default a temporary one"
-    )
+    parser.add_argument("--where", type=Path, help="folder for the data; temporary by default")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
