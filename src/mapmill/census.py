@@ -54,6 +54,7 @@ class Census:
             return 0
         shape = len(row_edges) - 1, len(col_edges) - 1, self._count_RCK.shape[2]
         count_RCK = np.zeros(shape, np.int64)
+        code_YX = np.ascontiguousarray(code_YX)
         strange: int = _count(code_YX, row_edges - window.row, col_edges - window.col, count_RCK)
         place = slice(first_row, first_row + shape[0]), slice(first_col, first_col + shape[1])
         with self._lock:
@@ -86,30 +87,71 @@ def _within(edges: Integers, start: int, end: int) -> tuple[int, Integers]:
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _count(code: Any, row_edges: Any, col_edges: Any, count: Any) -> int:
-    """Add the pixels of each cell to `count`; how many have a code beyond its last axis."""
-    codes = count.shape[2]
-    # neighbours are mostly of one code: four counters spare waiting for the last addition
+def _count_row(code_X: Any, four: Any) -> None:
+    """Add some neighbouring pixels to four counters of each code.
+
+    Most pixels are like their neighbours and are counted by eights. Where they differ, four
+    counters spare waiting for the last addition.
+    """
+    whole = len(code_X) // 8 * 8
+    for x in range(0, whole, 8):
+        v = code_X[x]
+        other = (code_X[x + 1] ^ v) | (code_X[x + 2] ^ v) | (code_X[x + 3] ^ v)
+        other |= (code_X[x + 4] ^ v) | (code_X[x + 5] ^ v) | (code_X[x + 6] ^ v)
+        if other | (code_X[x + 7] ^ v):
+            for k in range(8):
+                four[k & 3, code_X[x + k]] += 1
+        else:
+            four[0, v] += 8
+    for x in range(whole, len(code_X)):
+        four[0, code_X[x]] += 1
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _empty_into(four: Any, count_K: Any) -> int:
+    """Move the counters to a cell's counts; how many pixels have a code beyond them."""
+    strange = 0
+    for k in range(four.shape[1]):
+        total = four[0, k] + four[1, k] + four[2, k] + four[3, k]
+        if total:
+            four[0, k] = four[1, k] = four[2, k] = four[3, k] = 0
+            if k < len(count_K):
+                count_K[k] += total
+            else:
+                strange += total
+    return strange
+
+
+# with a signature it is compiled, or fetched, when the module is imported
+@numba.njit(  # type: ignore[untyped-decorator, unused-ignore]
+    "int64(uint8[:,::1], int64[::1], int64[::1], int64[:,:,::1])", nogil=True, cache=True
+)
+def _count(code_YX: Any, row_edges: Any, col_edges: Any, count_RCK: Any) -> int:
+    """Add the pixels of each cell to its counts; how many have a code beyond them."""
     four = np.zeros((4, 256), np.int64)
     strange = 0
     for r in range(len(row_edges) - 1):
         for c in range(len(col_edges) - 1):
-            start, end = col_edges[c], col_edges[c + 1]
-            whole = start + (end - start) // 4 * 4
             for y in range(row_edges[r], row_edges[r + 1]):
-                for x in range(start, whole, 4):
-                    four[0, code[y, x]] += 1
-                    four[1, code[y, x + 1]] += 1
-                    four[2, code[y, x + 2]] += 1
-                    four[3, code[y, x + 3]] += 1
-                for x in range(whole, end):
-                    four[0, code[y, x]] += 1
-            for k in range(256):
-                total = four[0, k] + four[1, k] + four[2, k] + four[3, k]
-                if total:
-                    if k < codes:
-                        count[r, c, k] += total
-                    else:
-                        strange += total
-                    four[0, k] = four[1, k] = four[2, k] = four[3, k] = 0
+                _count_row(code_YX[y, col_edges[c] : col_edges[c + 1]], four)
+            strange += _empty_into(four, count_RCK[r, c])
     return strange
+
+
+@numba.njit(  # type: ignore[untyped-decorator, unused-ignore]
+    "uint8(uint8[:,::1], uint8[:,::1])", nogil=True, cache=True
+)
+def mark_seen(state: Any, observations: Any) -> Any:
+    """Turn each state into twice the state, and 1 more where there are observations, in place.
+
+    Returns
+    -------
+    The largest state, uint8.
+    """
+    largest = np.uint8(0)
+    for y in range(state.shape[0]):
+        for x in range(state.shape[1]):
+            was = state[y, x]
+            largest = max(largest, was)
+            state[y, x] = np.uint8(was << 1) | np.uint8(observations[y, x] > 0)
+    return largest

@@ -100,26 +100,37 @@ def nearest_gap(first: Squares, second: Squares) -> int:
     """Least number of pixels between squares of two sets, along rows or columns.
 
     Where n pixels lie between, the nearest pixels of both are n + 1 apart as a king moves;
-    negative where squares overlap. A sweep along the rows: of the second set only squares less
-    than the best distance so far away are looked at.
+    negative where squares overlap. Squares of one row and size are looked at together, and only
+    rows that are nearer than the best distance so far.
     """
-    second = second[np.argsort(second[:, 0], kind="stable")]
-    largest = int(second[:, 2].max())
-    best = int(_gaps(first[0], second).min())
-    for square in first:
-        reach = max(best, 0)
-        low, high = np.searchsorted(
-            second[:, 0], (square[0] - largest - reach, square[0] + square[2] + reach)
-        )
-        if low < high:
-            best = min(best, int(_gaps(square, second[low:high]).min()))
-    return best
+    rows_of_first, rows_of_second = _by_row(first), _by_row(second)
+    keys = np.array(list(rows_of_second), np.int64)
+    best = np.iinfo(np.int64).max
+    for (row, size), cols in rows_of_first.items():
+        between = np.maximum(keys[:, 0] - (row + size), row - (keys[:, 0] + keys[:, 1]))
+        for index in np.argsort(between, kind="stable"):
+            if between[index] >= best:
+                break
+            other_row, other_size = keys[index].tolist()
+            beside = _beside(cols, size, rows_of_second[other_row, other_size], other_size)
+            best = min(best, max(int(between[index]), beside))
+    return int(best)
 
 
-def _gaps(square: Any, others: Squares) -> Squares:
-    """Pixels between one square and others; negative where they overlap."""
-    row, col, size = square
-    before = np.maximum(others[:, 0] - (row + size), row - (others[:, 0] + others[:, 2]))
-    beside = np.maximum(others[:, 1] - (col + size), col - (others[:, 1] + others[:, 2]))
-    result: Squares = np.maximum(before, beside)
-    return result
+def _by_row(squares: Squares) -> dict[tuple[int, int], NDArray[np.int64]]:
+    """Sorted columns of the squares of each row and size."""
+    ordered = squares[np.lexsort((squares[:, 1], squares[:, 2], squares[:, 0]))]
+    keys, starts = np.unique(ordered[:, [0, 2]], axis=0, return_index=True)
+    cols = np.split(ordered[:, 1], starts[1:])
+    return {(row, size): each for (row, size), each in zip(keys.tolist(), cols, strict=True)}
+
+
+def _beside(cols: NDArray[np.int64], size: int, others: NDArray[np.int64], other_size: int) -> int:
+    """Least number of pixels between stretches that begin at sorted columns.
+
+    The nearest of others to a stretch is one of the two whose centres lie around its own.
+    """
+    place = np.searchsorted(others, cols + (size - other_size) / 2)
+    around = [others[np.clip(place + shift, 0, len(others) - 1)] for shift in (-1, 0)]
+    gaps = [np.maximum(other - (cols + size), cols - (other + other_size)) for other in around]
+    return int(np.min(gaps))

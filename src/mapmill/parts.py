@@ -40,13 +40,19 @@ def find_parts(regions: Sequence[Region], tiles: Sequence[Window], buffer: int) 
     pairs = sorted({*zip(serves_R.tolist(), fold_R.tolist(), strict=True)})
     number_R = np.array([pairs.index(p) for p in zip(serves_R, fold_R, strict=True)], int)
     shapes = _shapes(regions)
-    inside_TP = _touching(shapes, number_R, len(pairs), as_boxes(tiles, -EDGE))
-    near_TP = _touching(shapes, number_R, len(pairs), as_boxes(tiles, buffer - EDGE))
-    whole_T = _whole(shapes, as_boxes(tiles, -EDGE))
-    return [
-        _place(pairs, np.flatnonzero(inside), np.flatnonzero(near), bool(whole), buffer)
-        for inside, near, whole in zip(inside_TP, near_TP, whole_T, strict=True)
+    touch = [
+        _touching(shapes, number_R, len(pairs), as_boxes(tiles, margin))
+        for margin in (-EDGE, buffer - EDGE)
     ]
+    whole_T = _whole(shapes, as_boxes(tiles, -EDGE))
+    # thousands of tiles are alike in all that matters here
+    kinds, kind_T = np.unique(np.column_stack([*touch, whole_T]), axis=0, return_inverse=True)
+    count = len(pairs)
+    places = [
+        _place(pairs, np.flatnonzero(k[:count]), np.flatnonzero(k[count:-1]), bool(k[-1]), buffer)
+        for k in kinds
+    ]
+    return [places[kind] for kind in kind_T.ravel()]
 
 
 def _place(

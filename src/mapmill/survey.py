@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapmill.census import Census
+from mapmill.census import Census, mark_seen
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.grid import Block, Window
@@ -128,18 +128,18 @@ def _codes(quality_BYX: Array, mosaic: BlockMosaic, block: Block) -> NDArray[np.
     if len(quality_BYX) != 2:
         found = f"{len(quality_BYX)} bands"
         raise _other(mosaic, block, found, "2: observations and state")
-    state_YX = _uint8(quality_BYX[1], mosaic, block)
-    if state_YX.max() >= STATES:
-        raise _other(mosaic, block, f"state {state_YX.max()}", f"states 0 to {STATES - 1}")
-    np.left_shift(state_YX, 1, out=state_YX)
-    np.bitwise_or(state_YX, quality_BYX[0] > 0, out=state_YX)
-    return state_YX
+    observations_YX, state_YX = _uint8(quality_BYX, mosaic, block)
+    largest = mark_seen(state_YX, observations_YX)
+    if largest >= STATES:
+        raise _other(mosaic, block, f"state {largest}", f"states 0 to {STATES - 1}")
+    codes_YX: NDArray[np.uint8] = state_YX
+    return codes_YX
 
 
-def _uint8(band_YX: Array, mosaic: BlockMosaic, block: Block) -> NDArray[np.uint8]:
-    if band_YX.dtype != np.uint8:
-        raise _other(mosaic, block, str(band_YX.dtype), "uint8")
-    return band_YX
+def _uint8(array: Array, mosaic: BlockMosaic, block: Block) -> NDArray[np.uint8]:
+    if array.dtype != np.uint8:
+        raise _other(mosaic, block, str(array.dtype), "uint8")
+    return array
 
 
 def _other(mosaic: BlockMosaic, block: Block, found: str, expected: str) -> ContractError:
