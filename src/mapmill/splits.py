@@ -54,7 +54,10 @@ def regions(
     if split.method == "strata":
         return _by_strata(split, _cells(whole, split.block), zones)
     if split.method == "subtiles":
-        large = _cells(whole, split.block)
+        large = _grid_of(
+            _cuts(whole.row, whole.row_end, max(1, round(whole.height / split.block)), step),
+            _cuts(whole.col, whole.col_end, max(1, round(whole.width / split.block)), step),
+        )
         return [r for n, each in enumerate(large) for r in subtiles(split, each, step, n)]
     cells = list(tiles) if split.method == "random" else _cells(whole, split.block)
     dealt = deal(split, len(cells))
@@ -85,17 +88,23 @@ def subtiles(split: Split, large: Window, step: int, number: int) -> list[Region
     """
     rows = _cuts(large.row, large.row_end, split.subtiles, step)
     cols = _cuts(large.col, large.col_end, split.subtiles, step)
-    windows = [
-        Window(top, left, bottom - top, right - left)
-        for top, bottom in pairwise(rows)
-        for left, right in pairwise(cols)
-    ]
+    windows = _grid_of(rows, cols)
     enough(split, len(windows), "sub-tiles", "raise select.split.subtiles")
     dealt = deal(split, len(windows), number)
     return [Region(window, *given) for window, given in zip(windows, dealt, strict=True)]
 
 
+def _grid_of(rows: Sequence[int], cols: Sequence[int]) -> list[Window]:
+    """The rectangles between cuts, row by row."""
+    return [
+        Window(top, left, bottom - top, right - left)
+        for top, bottom in pairwise(rows)
+        for left, right in pairwise(cols)
+    ]
+
+
 def _cuts(start: int, end: int, count: int, step: int) -> list[int]:
+    """Edges of `count` nearly equal stretches, the inner ones multiples of `step`."""
     inner = [
         round((start + (end - start) * number / count) / step) * step for number in range(1, count)
     ]
@@ -104,7 +113,7 @@ def _cuts(start: int, end: int, count: int, step: int) -> list[int]:
         raise ConfigError(
             "select.split.subtiles",
             f"{count} across {end - start} px",
-            f"sub-tiles as wide as a tile's step, {step} px",
+            f"pieces as wide as a tile's step, {step} px",
             "lower it, or raise select.split.block",
         )
     return cuts
