@@ -4,11 +4,15 @@ from mapmill.config import Area
 from mapmill.reach import reach_bound
 
 
+def reach_of_run(area: Area, run: str) -> int:
+    """Pixels that the net of a run sees on each side of a pixel; never too few."""
+    chosen = area.train_of(run)
+    return reach_bound(chosen.encoder, chosen.depth)
+
+
 def reach_of(area: Area) -> tuple[int, str]:
     """Pixels that the widest net of the area's runs sees on each side, and that run; 0 without."""
-    reaches = {run: area.train_of(run) for run in area.runs}
-    found = [(reach_bound(chosen.encoder, chosen.depth), run) for run, chosen in reaches.items()]
-    return max(found, default=(0, ""))
+    return max(((reach_of_run(area, run), run) for run in area.runs), default=(0, ""))
 
 
 def buffer_of(area: Area) -> int:

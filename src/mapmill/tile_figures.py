@@ -112,7 +112,7 @@ def _outline(ax: Any, area: Area, tiles: Sequence[Tile]) -> None:
         chosen = [t for t in tiles if is_kept != bool(t.dropped)]
         squares = [_corners(t.window, step, extent) for t in chosen]
         colours = [SPLIT_COLOURS[t.split] if is_kept else "0.5" for t in chosen]
-        width = 1.0 if is_kept else 0.4
+        width = min(1.0, tiles[0].size / step / 25) * (1.0 if is_kept else 0.5)
         ax.add_collection(
             PolyCollection(squares, facecolors="none", edgecolors=colours, linewidths=width)
         )
