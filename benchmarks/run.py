@@ -23,8 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import downsample
+import select_tiles
 
-STAGES = {"downsample": downsample}
+STAGES = {"downsample": downsample, "select": select_tiles}
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ VERSION = {
     "download": 1,
     "compose": 1,
     "downsample": 1,
-    "select": 2,
+    "select": 3,
     "pack": 2,
     "train": 3,
     "predict": 2,
     "mosaic": 2,
-    "assess": 2,
+    "assess": 3,
 }

@@ -113,31 +113,49 @@ def window_fits(area: Area) -> None:
 
 
 def tiles_fit(area: Area) -> None:
-    """A tile is no larger than the area, a crop no larger than a tile; the split suits it."""
+    """A tile is no larger than the area, a crop no larger than a tile."""
     if area.select is None:
         return
     if area.grid:
         part = extent_of(area)
-        if area.select.size > min(part.width, part.height):
-            raise ValueError(
-                f"select.size: {area.select.size}, larger than the area "
-                f"({part.width} x {part.height} pixels)"
-            )
-    split = area.split()
-    for_chips = split.method in ("chip", "column") or split.strata is not None
-    if for_chips and not area.chips:
-        raise ValueError(f"select.split.method: {split.method}, for chips")
-    if area.chips and split.method in ("strips", "blocks"):
-        raise ValueError(f"select.split.method: {split.method}, for grids; use chip or column")
-    named = split.column or split.strata
-    if named and area.chips and not area.chips.table:
-        raise ValueError(f"select.split: column {named}, but no chips.table")
-    if area.runs and not split.folds and split.method != "column" and split.train <= 0:
-        raise ValueError("select.split.train: no share for training")
+        for key, sizes in (("size", [area.select.size]), ("more_sizes", area.select.more_sizes)):
+            if max(sizes, default=0) > min(part.width, part.height):
+                raise ValueError(
+                    f"select.{key}: {max(sizes)}, larger than the area "
+                    f"({part.width} x {part.height} pixels)"
+                )
     for name in area.runs:
         crop = area.train_of(name).crop
         if crop and crop > area.select.size:
             raise ValueError(f"train.crop: {crop}, larger than select.size ({area.select.size})")
+
+
+FOR_CHIPS = ("chip", "column", "random", "subtiles")
+FOR_GRIDS = ("strips", "blocks", "strata", "subtiles", "random", "column")
+
+
+def split_fits(area: Area) -> None:
+    """The split suits a grid or chips, and what it names is there."""
+    if area.select is None:
+        return
+    split = area.split()
+    known = FOR_CHIPS if area.chips else FOR_GRIDS
+    if split.method not in known:
+        kind, other = ("grids", "chips") if area.chips else ("chips", "grids")
+        raise ValueError(
+            f"select.split.method: {split.method}, for {kind}; {other} have {', '.join(known)}"
+        )
+    named = split.column or split.strata
+    if area.chips and split.polygons:
+        raise ValueError("select.split.polygons: polygons, for grids; chips have chips.table")
+    if area.chips and named and not area.chips.table:
+        raise ValueError(f"select.split: column {named}, but no chips.table")
+    if area.grid and named and not split.polygons:
+        raise ValueError(f"select.split: {named}, an attribute of polygons, but no polygons")
+    if area.runs and not split.folds and split.method != "column" and split.train <= 0:
+        raise ValueError("select.split.train: no share for training")
+    if split.buffer == "auto" and not area.runs:
+        raise ValueError("select.split.buffer: auto, but no runs whose nets it could be for")
 
 
 def encoders_fit(area: Area) -> None:
@@ -197,5 +215,6 @@ CHECKS = (
     sources_fit,
     window_fits,
     tiles_fit,
+    split_fits,
     encoders_fit,
 )

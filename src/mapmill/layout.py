@@ -55,6 +55,11 @@ class Layout:
         return self.root / "select" / "shift.json"
 
     @property
+    def leak(self) -> Path:
+        """How far what is learnt from lies from what is scored."""
+        return self.root / "select" / "leak.json"
+
+    @property
     def patches(self) -> Path:
         """The patch store (a folder)."""
         return self.root / "pack" / "patches.zarr"

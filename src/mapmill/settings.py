@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+from mapmill.buffers import buffer_of
 from mapmill.chain import VERSION
 from mapmill.config import Area
 from mapmill.sections import CATALOGUES
@@ -36,6 +37,8 @@ def settings(area: Area, stage: str, name: str | None = None) -> dict[str, Any]:
         result |= {f"compose.{key}": value for key, value in content["compose"].items()}
     if stage == "downsample" or (stage == "select" and area.chips):
         result |= {f"labels.{key}": value for key, value in (content["labels"] or {}).items()}
+    if stage == "select" and area.split().buffer == "auto":
+        result["buffer_px"] = buffer_of(area)
     if stage in ("downsample", "select"):
         result["classes"] = sorted(area.classes)
     if stage in ("pack", "train"):

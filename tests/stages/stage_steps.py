@@ -81,7 +81,18 @@ def compose(area, period=PERIOD):
             mapmill("download", area, file, root / "download" / file)
     for block in block_names(area):
         mapmill("compose", area, period, block, root / "compose" / period / f"{block}.tif")
-    return pasted(root / "compose" / period)
+    image_BYX = pasted(root / "compose" / period)
+    if not (root / "compose" / period / "quality").exists():
+        write_quality(area, image_BYX, period=period)
+    return image_BYX
+
+
+def write_quality(area, image_BYX, state_YX=None, period=PERIOD):
+    """Write the quality layer of an image that was observed once; by default it is clear."""
+    missing = np.isnan(image_BYX) if image_BYX.dtype.kind == "f" else image_BYX == 0
+    seen_YX = (~missing.any(axis=0)).astype(np.uint8)
+    quality_BYX = np.stack([seen_YX, seen_YX if state_YX is None else state_YX])
+    write_blocks(area, f"compose/{period}/quality", quality_BYX, ["observations", "state"])
 
 
 def downsample(area):

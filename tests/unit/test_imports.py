@@ -21,11 +21,12 @@ PACKAGE = Path(mapmill.__file__).parent
 LEVELS = [
     {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach"},
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
-    | {"tiles", "splits", "chips", "extent", "indices"},
+    | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
     | {"balance", "borders"}
     | {"forest", "figures", "fit", "infer", "shift"}
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"}
+    | {"census", "survey", "split_layer", "tiling", "tile_figures"}
     | {"mapsheet", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
     {"cli"},

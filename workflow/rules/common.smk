@@ -176,6 +176,18 @@ def images_and_labels(wildcards):
 
 
 @plainly
+def select_inputs(wildcards):
+    """All that tiles are counted in, and the polygons that say what they serve."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    found = images_and_labels(wildcards)
+    if area.chips:
+        return found
+    quality = [str(layout.quality(p, b)) for p in area.periods for b in blocks(area)]
+    polygons = area.the_select().split.polygons
+    return found + quality + ([polygons] if polygons else [])
+
+
+@plainly
 def predict_inputs(wildcards):
     """The models, and the imagery that a block may need: itself and the blocks its nets reach.
 
@@ -240,6 +252,7 @@ def assess_inputs(wildcards):
         *whole,
         str(layout.tiles),
         str(layout.shift),
+        str(layout.leak),
         *patches,
         *images_and_labels(wildcards),
     ]

@@ -3,7 +3,7 @@
 # INPUT   results/{area}/search/{period}.json, results/{area}/download/...
 # OUTPUT  results/{area}/compose/{period}/{block}.tif
 #         results/{area}/downsample/{block}.tif, .csv
-#         results/{area}/select/tiles.csv, tiles.png, shift.png, shift.json
+#         results/{area}/select/tiles.csv, tiles.png, shift.png, shift.json, leak.json
 #         results/{area}/pack/patches.zarr/zarr.json
 
 
@@ -47,7 +47,7 @@ rule downsample:
 # A checkpoint, since it says which chips are scored and so have to be mapped.
 checkpoint select:
     input:
-        images_and_labels,
+        select_inputs,
     output:
         table=report(
             "results/{area}/select/tiles.csv",
@@ -68,6 +68,7 @@ checkpoint select:
             labels={"area": "{area}", "what": "do labels and image agree?"},
         ),
         numbers="results/{area}/select/shift.json",
+        leak="results/{area}/select/leak.json",
     log:
         "logs/{area}/select/tiles.log",
     benchmark:
@@ -78,7 +79,7 @@ checkpoint select:
         settings=settings_of("select"),
     shell:
         "mapmill select config/areas/{wildcards.area}.yaml {output.table:q} {output.figure:q}"
-        " {output.shift:q} 2> {log:q}"
+        " {output.shift:q} --threads {threads} 2> {log:q}"
 
 
 rule pack:
