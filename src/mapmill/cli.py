@@ -32,6 +32,8 @@ ARGUMENTS: dict[str, list[str]] = {
     "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary"],
 }
 """Positional arguments; one with a ? may be left out: then it is only shown, not written."""
+THREADED = {"pack"}
+"""Stages that take `--threads`, which changes how long they take and nothing else."""
 NAMES = {"period", "block", "file", "model", "map"}
 """Arguments that are names; all others are paths."""
 HELP = {
@@ -61,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
         for name in arguments:
             kind, many = (str if name in NAMES else Path), ("?" if name.endswith("?") else None)
             command.add_argument(name.removesuffix("?"), type=kind, nargs=many)
+        if stage in THREADED:
+            command.add_argument("--threads", type=int, default=2, help="at a time (default 2)")
     for name, about in (
         ("check", "check an area file and list the targets it makes"),
         ("show", "print the scores of an area's maps and where everything is"),
@@ -103,7 +107,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
         if command in VERSION:
-            _run_stage(command, [value for value in chosen.values() if value is not None])
+            options = {"threads": max(chosen.pop("threads"), 1)} if command in THREADED else {}
+            values = [value for value in chosen.values() if value is not None]
+            _run_stage(command, values, **options)
         else:
             return TOOLS[command](**chosen) or 0
     except MapmillError as error:
@@ -134,13 +140,13 @@ def _with_area(error: MapmillError, area: Path | None) -> str:
     return f"{area}: {error}" if is_config and area and str(area) not in str(error) else str(error)
 
 
-def _run_stage(stage: str, values: list[str | Path]) -> None:
+def _run_stage(stage: str, values: list[str | Path], **options: int) -> None:
     # Threads that spin while they wait make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log = logging.getLogger("mapmill")
     start = time.monotonic()
     log.info("mapmill %s %s: %s", __version__, stage, " ".join(str(value) for value in values))
-    importlib.import_module(f"mapmill.stages.{stage}").run(*values)
+    importlib.import_module(f"mapmill.stages.{stage}").run(*values, **options)
     log.info("%s took %.1f s", stage, time.monotonic() - start)
 
 

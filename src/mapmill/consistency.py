@@ -111,7 +111,7 @@ def window_fits(area: Area) -> None:
 
 
 def tiles_fit(area: Area) -> None:
-    """A tile is no larger than the area, a crop no larger than a tile; the split suits it."""
+    """A tile is no larger than the area; the split suits it."""
     if area.select is None:
         return
     if area.grid:
@@ -132,10 +132,30 @@ def tiles_fit(area: Area) -> None:
         raise ValueError(f"select.split: column {named}, but no chips.table")
     if area.runs and not split.folds and split.method != "column" and split.train <= 0:
         raise ValueError("select.split.train: no share for training")
+
+
+def patches_fit(area: Area) -> None:
+    """What a run learns from is packed, and its crop is no larger."""
+    if area.select is None:
+        return
     for name in area.runs:
-        crop = area.train_of(name).crop
-        if crop and crop > area.select.size:
-            raise ValueError(f"train.crop: {crop}, larger than select.size ({area.select.size})")
+        chosen = area.train_of(name)
+        side, what = chosen.size or area.select.size, "train" if chosen.size else "select"
+        if chosen.crop and chosen.crop > side:
+            raise ValueError(f"train.crop: {chosen.crop}, larger than {what}.size ({side})")
+        if chosen.train_on is None and side not in sizes_of(area):
+            packed = ", ".join(map(str, sizes_of(area)))
+            raise ValueError(
+                f"train.size (run {name}): {side}, which is not packed ({packed} is; see "
+                "select.more_sizes)"
+            )
+
+
+def sizes_of(area: Area) -> list[int]:
+    """Sides of the patches that are packed, the main one first; none where there are no labels."""
+    if area.select is None:
+        return []
+    return [area.select.size, *getattr(area.select, "more_sizes", [])]
 
 
 def encoders_fit(area: Area) -> None:
@@ -148,7 +168,7 @@ def encoders_fit(area: Area) -> None:
             )
         if chosen.weights and chosen.init:
             raise ValueError(f"train.init (run {name}): both weights and init")
-        side = chosen.crop or (area.select.size if area.select else 0)
+        side = chosen.crop or chosen.size or (area.select.size if area.select else 0)
         stride = 32 if chosen.encoder != "plain" else 2**chosen.depth
         if side and chosen.batch * (-(-side // stride)) ** 2 < 2:
             raise ValueError(
@@ -195,5 +215,6 @@ CHECKS = (
     sources_fit,
     window_fits,
     tiles_fit,
+    patches_fit,
     encoders_fit,
 )
