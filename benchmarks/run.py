@@ -23,8 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import downsample
+import pack
 
-STAGES = {"downsample": downsample}
+STAGES = {"downsample": downsample, "pack": pack}
 
 
 @dataclass(frozen=True)

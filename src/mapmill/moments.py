@@ -136,7 +136,8 @@ class Tally:
 
     def follow(self, moments: Moments) -> None:
         """Add up the moments of a patch; in the same order each time, since sums are rounded."""
-        self._moments = self._moments + moments
+        with np.errstate(invalid="ignore"):  # infinite values: the caller looks at the range
+            self._moments = self._moments + moments
 
     def summary(self) -> dict[str, Any]:
         """The statistics of all patches; see `BandStatistics.summary`."""

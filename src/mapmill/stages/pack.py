@@ -62,7 +62,7 @@ def run(area_path: Path, output: Path, threads: int = 2) -> None:
     provenance = tags(area, "pack", tiles=file_digest(layout.tiles))
     writer.finish(
         {
-            size: _attributes(area, source, own, counted[size], output.parent) | provenance
+            size: _attributes(area, source, size, own, counted[size], output.parent) | provenance
             for size, own in tiles.items()
         }
     )
@@ -169,16 +169,17 @@ def _refuse_too_large(area: Area, largest: int) -> None:
 
 
 def _attributes(
-    area: Area, source: Source, tiles: Sequence[Tile], tally: Tally, where: Path
+    area: Area, source: Source, size: int, tiles: Sequence[Tile], tally: Tally, where: Path
 ) -> dict[str, Any]:
     """What is kept with the patches of one size."""
     training = [tile for tile in tiles if tile.split == "train"]
     statistics = tally.summary()
-    for band, mean, sd in zip(area.bands, statistics["mean"], statistics["sd"], strict=True):
-        if not np.isfinite([mean, sd]).all():
-            found = f"training pixels of {band} with mean {mean} and sd {sd}"
+    for band, least, most in zip(area.bands, statistics["min"], statistics["max"], strict=True):
+        if least is not None and not np.isfinite([least, most]).all():
+            found = f"training pixels of {band} from {least} to {most}"
             raise ContractError(where, found, "finite values", "correct the imagery")
     return {
+        "size": size,
         "bands": area.bands,
         "units": area.compose.units,
         "classes": {str(value): entry.name for value, entry in area.classes.items()},

@@ -47,7 +47,8 @@ class Chunks:
         return cls(compressor, "noshuffle" if np.dtype(dtype).itemsize == 1 else "bitshuffle")
 
     def encode(self, patch: Array) -> bytes:
-        """The bytes of a contiguous array."""
+        """The bytes of an array."""
+        patch = np.ascontiguousarray(patch)
         if self.compressor == "none":
             return patch.tobytes()
         shuffle = blosc.BITSHUFFLE if self.shuffle == "bitshuffle" else blosc.NOSHUFFLE
