@@ -24,8 +24,9 @@ from pathlib import Path
 
 import downsample
 import pack
+import packing
 
-STAGES = {"downsample": downsample, "pack": pack}
+STAGES = {"downsample": downsample, "pack": pack, "pack-write": packing}
 
 
 @dataclass(frozen=True)
