@@ -23,9 +23,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import downsample
+import pack
+import packing
 import select_tiles
 
-STAGES = {"downsample": downsample, "select": select_tiles}
+STAGES = {
+    "downsample": downsample,
+    "select": select_tiles,
+    "pack": pack,
+    "pack-write": packing,
+}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mapmill.config import Area
+from mapmill.consistency import sizes_of
 from mapmill.errors import ConfigError
 from mapmill.layout import Layout
 from mapmill.parse import parse_area
@@ -78,6 +79,7 @@ def _check_init(path: Path, area: Area, name: str, named: str) -> None:
 def _check_pools(path: Path, area: Area, run: str, pools: dict[str, Pool]) -> None:
     """Areas whose patches are pooled exist, have labels, and their patches fit once mapped."""
     sizes: dict[str, int] = {}
+    wanted = area.train_of(run).size
     for name, pool in pools.items():
         key = f"train.train_on.{name}"
         place = f"{path}: {key} (run {run})"
@@ -86,13 +88,17 @@ def _check_pools(path: Path, area: Area, run: str, pools: dict[str, Pool]) -> No
             raise ConfigError(
                 place, "an area without labels", "patches to learn from", "take it out"
             )
-        sizes[name] = other.select.size
+        sizes[name] = wanted or other.select.size
+        if sizes[name] not in sizes_of(other):
+            packed = ", ".join(map(str, sizes_of(other)))
+            remedy = "correct train.size, or add it to its select.more_sizes"
+            raise ConfigError(place, f"patches of {packed} px", f"{wanted} px", remedy)
         held = Held(other.bands, other.class_names, other.compose.units)
         matched(area, pool, held, place, key)
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"{size} px in {name}" for name, size in sizes.items())
         raise ConfigError(
-            f"{path}: train.train_on (run {run})", found, "patches of one size", "set select.size"
+            f"{path}: train.train_on (run {run})", found, "patches of one size", "set train.size"
         )
 
 

@@ -11,7 +11,7 @@ VERSION = {
     "compose": 1,
     "downsample": 1,
     "select": 3,
-    "pack": 2,
+    "pack": 3,
     "train": 3,
     "predict": 2,
     "mosaic": 2,

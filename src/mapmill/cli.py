@@ -34,7 +34,7 @@ ARGUMENTS: dict[str, list[str]] = {
 """Positional arguments; one with a ? may be left out: then it is only shown, not written."""
 NAMES = {"period", "block", "file", "model", "map"}
 """Arguments that are names; all others are paths."""
-THREADED = {"select"}
+THREADED = {"select", "pack"}
 """Stages with an option --threads; its number changes no byte of what they write."""
 HELP = {
     "search": "pin the scenes of a period",
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
             kind, many = (str if name in NAMES else Path), ("?" if name.endswith("?") else None)
             command.add_argument(name.removesuffix("?"), type=kind, nargs=many)
         if stage in THREADED:
-            command.add_argument("--threads", type=_count, default=1, help="(default 1)")
+            command.add_argument("--threads", type=_count, default=2, help="(default 2)")
     for name, about in (
         ("check", "check an area file and list the targets it makes"),
         ("show", "print the scores of an area's maps and where everything is"),

@@ -113,7 +113,7 @@ def window_fits(area: Area) -> None:
 
 
 def tiles_fit(area: Area) -> None:
-    """A tile is no larger than the area, a crop no larger than a tile."""
+    """A tile is no larger than the area."""
     if area.select is None:
         return
     if area.grid:
@@ -124,10 +124,30 @@ def tiles_fit(area: Area) -> None:
                     f"select.{key}: {max(sizes)}, larger than the area "
                     f"({part.width} x {part.height} pixels)"
                 )
+
+
+def patches_fit(area: Area) -> None:
+    """What a run learns from is packed, and its crop is no larger."""
+    if area.select is None:
+        return
     for name in area.runs:
-        crop = area.train_of(name).crop
-        if crop and crop > area.select.size:
-            raise ValueError(f"train.crop: {crop}, larger than select.size ({area.select.size})")
+        chosen = area.train_of(name)
+        side, what = chosen.size or area.select.size, "train" if chosen.size else "select"
+        if chosen.crop and chosen.crop > side:
+            raise ValueError(f"train.crop: {chosen.crop}, larger than {what}.size ({side})")
+        if chosen.train_on is None and side not in sizes_of(area):
+            packed = ", ".join(map(str, sizes_of(area)))
+            raise ValueError(
+                f"train.size (run {name}): {side}, which is not packed ({packed} is; see "
+                "select.more_sizes)"
+            )
+
+
+def sizes_of(area: Area) -> list[int]:
+    """Sides of the patches that are packed, the main one first; none where there are no labels."""
+    if area.select is None:
+        return []
+    return [area.select.size, *area.select.more_sizes]
 
 
 FOR_CHIPS = ("chip", "column", "random", "subtiles")
@@ -168,7 +188,7 @@ def encoders_fit(area: Area) -> None:
             )
         if chosen.weights and chosen.init:
             raise ValueError(f"train.init (run {name}): both weights and init")
-        side = chosen.crop or (area.select.size if area.select else 0)
+        side = chosen.crop or chosen.size or (area.select.size if area.select else 0)
         stride = 32 if chosen.encoder != "plain" else 2**chosen.depth
         if side and chosen.batch * (-(-side // stride)) ** 2 < 2:
             raise ValueError(
@@ -216,5 +236,6 @@ CHECKS = (
     window_fits,
     tiles_fit,
     split_fits,
+    patches_fit,
     encoders_fit,
 )

@@ -4,8 +4,9 @@ Axes: N patches, C bands, H rows, W columns, K classes.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,12 @@ Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Patches:
-    """Image and label of one split, decoded when they are indexed."""
+    """Image and label of one split, decoded when they are taken."""
 
     image: Any
-    """(patch, band, y, x), anything that numpy can index."""
+    """(patch, band, y, x): an array, or anything with its `take(numbers, axis=0)`."""
     label: Any
-    """(patch, y, x) uint8."""
+    """(patch, y, x) uint8, likewise."""
     indices: NDArray[np.int64]
     """Patches of the split."""
     nodata: float | None
@@ -42,8 +43,8 @@ class Patches:
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """Normalised images (N, C, H, W) float32 and labels (N, H, W), 0 where invalid."""
-        image_NCHW = np.stack([self.image[int(i)] for i in indices])
-        label_NHW = np.stack([self.label[int(i)] for i in indices])
+        image_NCHW = self.image.take(indices, axis=0)
+        label_NHW = self.label.take(indices, axis=0)
         missing = np.isnan(image_NCHW) if self.nodata is None else image_NCHW == self.nodata
         valid_NHW = ~missing.any(axis=1)
         return normalise(image_NCHW, valid_NHW, self.card), np.where(valid_NHW, label_NHW, 0)
@@ -102,13 +103,15 @@ def augment(
     return np.stack(images), np.stack(labels)
 
 
-def ahead(items: Iterator[Batch]) -> Iterator[Batch]:
-    """The same items, each prepared in a thread while the one before is used."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items)
-        while True:
-            ready = coming.result()
-            coming = pool.submit(next, items)
+def ahead(items: Iterator[Batch]) -> Generator[Batch, None, None]:
+    """The same items in the same order, each prepared in a thread while the one before is used.
+
+    What goes wrong in the thread is raised here; closing the generator ends the thread.
+    """
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        coming = pool.submit(next, items, None)
+        while (ready := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
             yield ready
 
 
@@ -177,8 +180,11 @@ class Fit:
         self.best: State = self._state()
 
     def __iter__(self) -> Iterator[Look]:
+        with closing(ahead(batches(self.train, self.chosen, self.seed))) as source:
+            yield from self._looks(source)
+
+    def _looks(self, source: Iterator[Batch]) -> Iterator[Look]:
         chosen, best, losses = self.chosen, -1.0, []
-        source = ahead(batches(self.train, chosen, self.seed))
         for step in range(1, chosen.steps + 1):
             for group in self.optimiser.param_groups:
                 group["lr"] = chosen.learning_rate * rate_at(step - 1, chosen.steps)

@@ -203,20 +203,20 @@ def test_failed_pack_leaves_the_old_store(scene, monkeypatch, capsys):
     def contents():
         return {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file()}
 
-    whole, read_all, calls = contents(), pack_stage.patches, []
+    whole, encode_all, calls = contents(), pack_stage.encoded, []
 
-    def failing(pieces, tiles):
-        calls.append(tiles)
-        for number, patch in enumerate(read_all(pieces, tiles)):
-            if len(calls) == 2 and number == 3:
+    def failing(*arguments):
+        for number, patch in enumerate(encode_all(*arguments)):
+            calls.append(number)
+            if number == 3:
                 raise OSError(28, "No space left on device")
             yield patch
 
     with monkeypatch.context() as patched:
-        patched.setattr(pack_stage, "patches", failing)
+        patched.setattr(pack_stage, "encoded", failing)
         line = refused(capsys, "pack", area, store / "zarr.json")
         assert "No space left on device" in line
-    assert len(calls) == 2
+    assert calls == [0, 1, 2, 3]
     assert contents() == whole
     pack(area)
     assert contents() == whole

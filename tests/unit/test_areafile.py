@@ -150,6 +150,16 @@ MISTAKES = {
     "a seed below zero": ("seeds: [1]", "seeds: [-1]", ["train.seeds", "-1"]),
     "a seed twice": ("seeds: [1]", "seeds: [1, 1]", ["train.seeds", "1"]),
     "crop larger than the tile": ("  width: 4", "  crop: 64", ["train.crop", "64", "32"]),
+    "a size that is not packed": (
+        "  width: 4",
+        "  size: 64",
+        ["train.size (run unet)", "64, which is not packed (32 is", "select.more_sizes"],
+    ),
+    "crop larger than the chosen size": (
+        "  width: 4",
+        "  size: 32\n  crop: 40",
+        ["train.crop", "40, larger than train.size (32)"],
+    ),
     "a weight below zero": (
         "select:\n",
         "downsample: {class_weights: {1: -1}}\nselect:\n",

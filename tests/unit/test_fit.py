@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -147,6 +148,23 @@ def test_a_damaged_patch_stops_the_training():
 
     with pytest.raises(ValueError, match="checksum"):
         list(itertools.islice(ahead(source()), 3))
+
+
+def test_no_thread_is_left_behind():
+    """Otherwise a failed or a finished training would go on reading, and never end."""
+    before = threading.active_count()
+    source = ahead(itertools.count(1))
+    assert [next(source), next(source)] == [1, 2]
+    source.close()
+    assert threading.active_count() == before
+    given = patches(dtype=np.float32, nodata=None)
+    given.image[:, 0, 3, 3] = np.inf
+    with pytest.raises(ContractError):
+        list(fit(train=given))
+    assert threading.active_count() == before
+    assert list(ahead(iter([1, 2, 3]))) == [1, 2, 3]
+    list(fit())
+    assert threading.active_count() == before
 
 
 def test_the_learning_rate_rises_and_falls_as_a_cosine():

@@ -27,6 +27,7 @@ LEVELS = [
     | {"forest", "figures", "fit", "infer", "shift"}
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"}
     | {"census", "survey", "split_layer", "tiling", "tile_figures"}
+    | {"cells", "moments"}
     | {"mapsheet", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
     {"cli"},

@@ -243,6 +243,16 @@ def test_pooled_areas():
     assert pools_of(HERE, here, "unet") == ["third", "there"]
 
 
+def test_pooled_areas_pack_the_size_that_is_learnt_from():
+    """A run would stop hours later, at a size of patches that another area never packed."""
+    write("there", select={"size": 64})
+    assert area(**learning(train_on=["there"]))
+    assert area(**learning(train_on=["there"], size=64))
+    line = mistake(**learning(train_on=["there"], size=32))
+    assert "train.train_on.there (run unet): found patches of 64 px; expected 32 px" in line
+    assert "more_sizes" in line
+
+
 OTHERS = {
     "compose": {"bands": ["blue", "B03", "B04"], "units": "reflectance"},
     "classes": classes("field", "oak", "lake"),

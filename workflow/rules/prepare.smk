@@ -97,4 +97,4 @@ rule pack:
     params:
         settings=settings_of("pack"),
     shell:
-        "mapmill pack config/areas/{wildcards.area}.yaml {output:q} 2> {log:q}"
+        "mapmill pack config/areas/{wildcards.area}.yaml {output:q} --threads {threads} 2> {log:q}"

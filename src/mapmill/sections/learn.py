@@ -79,6 +79,9 @@ class Train(Section):
     """Largest weight of a class over the smallest."""
     steps: int = Field(default=400, ge=1)
     batch: int = Field(default=8, ge=1, le=4096)
+    size: int | None = Field(default=None, ge=16)
+    """Side of the patches that are learnt from, one of those that are packed, in pixels; by
+    default `select.size`."""
     crop: int | None = Field(default=None, ge=16)
     """Side of a random crop of the patch; the whole patch by default. Sides that do not divide by
     the net's stride are filled up with ignored pixels."""

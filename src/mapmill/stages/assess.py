@@ -57,9 +57,10 @@ def run(
     if not area.has_labels:
         raise ConfigError(area_path, "no labels", "labels to score by", "add them, or only map")
     layout = Layout(area_path.stem)
-    forest = (
-        PixelForest(PatchStore(layout.patches), area.assess.seed) if area.assess.baseline else None
-    )
+    forest = None
+    if area.assess.baseline:
+        with PatchStore(layout.patches) as store:
+            forest = PixelForest(store, area.assess.seed)
     parts: dict[str, Counted] = {}
     for split in ("val", "test"):
         counted = _count(area, layout, map_name, split, forest)

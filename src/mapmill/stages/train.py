@@ -4,6 +4,7 @@ import csv
 import logging
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -37,27 +38,15 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     run_name, seed = area.run_and_seed(model)
     chosen = area.train_of(run_name)
     pools = chosen.train_on or {area_path.stem: Pool()}
-    pool = PatchPool(area, area_path.stem, pools)
-    _check_classes(area, chosen, pool)
-    start = Start(area_path, area, model, chosen)
-    card = start.card(_card(area, model, chosen, pool))
-    train, val = (
-        Patches(pool.images(), pool.labels(), pool.indices(split), pool.nodata, card)
-        for split in ("train", "val")
-    )
-    if not len(train.indices):
-        raise ContractError(pool.folders(), "no training patch", "at least one", "see select")
-    if not len(val.indices):
-        log.warning("no validation patch: the last weights are kept, not the best")
-    fit = Fit(
-        card, chosen, seed, train, val, pool.class_pixels(), partial(start.prepare, card=card)
-    )
-    parameters = sum(p.numel() for p in fit.net.parameters())
-    log.info(
-        "%s: %d parameters, %d patches, on %s", model, parameters, len(train.indices), fit.device
-    )
-    looks = -(-chosen.steps // chosen.validate_every)
-    history = list(track(_logged(fit), f"train {model}", looks, "looks"))
+    with closing(PatchPool(area, area_path.stem, pools, chosen.size, chosen.threads)) as pool:
+        _check_classes(area, chosen, pool)
+        start = Start(area_path, area, model, chosen)
+        card = start.card(_card(area, model, chosen, pool))
+        fit = _fit(card, chosen, seed, pool, start)
+        patches, parameters = len(fit.train.indices), sum(p.numel() for p in fit.net.parameters())
+        log.info("%s: %d parameters, %d patches, on %s", model, parameters, patches, fit.device)
+        looks = -(-chosen.steps // chosen.validate_every)
+        history = list(track(_logged(fit), f"train {model}", looks, "looks"))
     best = max(
         history, key=lambda look: -1.0 if math.isnan(look.val_mean_iou) else look.val_mean_iou
     )
@@ -68,6 +57,20 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
         save_model(part, fit.best, with_reach(card))
         load_model(part)
     log.info("%s: step %d, validation mean IoU %.3f", output, best.step, best.val_mean_iou)
+
+
+def _fit(card: Card, chosen: Train, seed: int, pool: PatchPool, start: "Start") -> Fit:
+    """What is to be trained, on which patches."""
+    train, val = (
+        Patches(pool.images(), pool.labels(), pool.indices(split), pool.nodata, card)
+        for split in ("train", "val")
+    )
+    if not len(train.indices):
+        raise ContractError(pool.folders(), "no training patch", "at least one", "see select")
+    if not len(val.indices):
+        log.warning("no validation patch: the last weights are kept, not the best")
+    prepare = partial(start.prepare, card=card)
+    return Fit(card, chosen, seed, train, val, pool.class_pixels(), prepare)
 
 
 def _check_classes(area: Area, chosen: Train, pool: PatchPool) -> None:
