@@ -1,71 +1,265 @@
-"""Numba kernels over class rasters. Codes are uint8 classes; 0 means ignore."""
+"""Numba kernels that choose the class of a cell from its label pixels.
+
+Written for machine code that needs nothing of Python or numba when it runs (`mapmill.native`):
+one-dimensional arrays, rooms that the caller gives, no errors. Arrays are uint8 classes, 0 for
+none, unless a line says otherwise. `base` and `stride` are the first pixel of a strip of cells
+and the pixels from one row to the next.
+"""
 
 from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-ClassArray = NDArray[np.uint8]
+NEAREST, MODE, WEIGHTED = 0, 1, 2
+FIRST, LOWEST, NEAR_CENTRE = 0, 1, 2
+MOST_PASSES = 24
+"""Classes that are counted by one comparison of a whole strip each, before pixels one by one."""
+COUNTS, SUMS, KNOWN = 0, 256, 512
+"""Where counts, sums of weights, and counts of the strip before begin in the room of int32."""
 
-
-def nearest(label_YX: ClassArray, factor: int) -> ClassArray:
-    """Take the source pixel at offset factor // 2 of each cell, as GDAL's nearest does."""
-    return np.ascontiguousarray(label_YX[factor // 2 :: factor, factor // 2 :: factor])
-
-
-def mode(label_YX: ClassArray, factor: int) -> ClassArray:
-    """Most frequent class of each factor x factor cell.
-
-    Ties go to the class that first reaches the maximum count, row by row, as in GDAL.
-    Class 0 wins only where a cell holds nothing else.
-    """
-    weight_C = np.ones(256)
-    weight_C[0] = 0.0
-    return weighted(label_YX, factor, weight_C, np.ones((factor, factor)))
+_compiled = numba.njit(error_model="numpy", nogil=True)
 
 
-def weighted(
-    label_YX: ClassArray, factor: int, weight_C: NDArray[np.float64], weight_YX: NDArray[np.float64]
-) -> ClassArray:
-    """Class with the largest sum of class weight times position weight in each cell.
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def reduce_cells(
+    label: Any, stride: int, rows: int, cols: int, factor: int, method: int, ties: int,
+    min_fraction: float, flat: bool, classes: int, lookup: bool, table: Any, class_weight: Any,
+    place: Any, distance: Any, room_8: Any, room_16: Any, room_32: Any, cell: Any, count: Any,
+    tally: Any,
+) -> int:  # fmt: skip
+    """Choose the classes of `rows` x `cols` cells of `factor` x `factor` label pixels.
 
     Parameters
     ----------
-    label_YX : classes at `factor` times the resolution; both sides divide by `factor`
-    weight_C : one weight for each of the 256 possible classes; that of class 0 is ignored
-    weight_YX : (factor, factor) weights of the positions within a cell
+    label : codes; classes where `lookup` is false
+    table : class of each of 256 codes
+    class_weight : (256,) float64
+    place, distance : (factor**2,) weight and squared distance to the centre of each place
+    room_8, room_16, room_32 : see `mapmill.majority`
+    cell, count : (rows * cols,) to fill: the class, and uint16 label pixels of it
+    tally : (4, 256) int64 to add to: label pixels of each class, cells that it got, its label
+        pixels in those, and those that hold nothing else
+
+    Returns
+    -------
+    Label pixels that are no class from 0 to `classes`; with any, the rest is not to be used.
     """
-    result: ClassArray = _weighted(label_YX, factor, weight_C, weight_YX)
-    return result
-
-
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _weighted(label: Any, factor: int, class_weight: Any, place_weight: Any) -> Any:
-    height, width = label.shape[0] // factor, label.shape[1] // factor
-    result = np.zeros((height, width), np.uint8)
-    total = np.zeros(256)
-    for row in range(height):
-        for col in range(width):
-            best = 0
+    width, size = cols * factor, factor * factor
+    middle, column, order = size, size + width, size + 2 * width
+    wide = order + 256
+    strip = wide + (0 if flat else factor * width)
+    least, whole, heaviest = int(min_fraction * size + 1e-9), 0, 0.0
+    for at in range(size):
+        whole += place[at]
+    for code in range(classes + 1):
+        room_8[order + code] = code
+        room_32[KNOWN + code] = 0
+        if code and class_weight[code] > heaviest:
+            heaviest = class_weight[code]
+    if not flat:
+        for y in range(factor):
+            for x in range(width):
+                room_8[wide + y * width + x] = place[y * factor + x % factor]
+    beyond = 0
+    for row in range(rows):
+        pixels, base, step = label, row * factor * stride, stride
+        if lookup:
             for y in range(factor):
-                for x in range(factor):
-                    code = label[row * factor + y, col * factor + x]
-                    if code == 0:
-                        continue
-                    total[code] += class_weight[code] * place_weight[y, x]
-                    if best == 0 or total[code] > total[best]:
-                        best = code
-            result[row, col] = best
-            for y in range(factor):
-                for x in range(factor):
-                    total[label[row * factor + y, col * factor + x]] = 0.0
-    return result
+                for x in range(width):
+                    room_8[strip + y * width + x] = table[label[base + y * stride + x]]
+            pixels, base, step = room_8, strip, width
+        beyond += _count_classes(
+            pixels, base, step, width, factor, classes, room_8, order, column, room_32, tally
+        )
+        if beyond:
+            return beyond
+        first = row * cols
+        _count_middle(pixels, base, step, cols, factor, room_8, middle, column, count, first)
+        if not flat:
+            _weigh_middle(pixels, base, step, width, factor, room_8, middle, wide, room_16)
+        for col in range(cols):
+            code, found = room_8[middle + col * factor], count[first + col]
+            weight = found
+            if not flat:
+                weight = 0
+                for x in range(col * factor, col * factor + factor):
+                    weight += room_16[x]
+            certain = method == NEAREST or found == size
+            if code and not certain:
+                others = heaviest * (whole - weight)
+                certain = found > least and class_weight[code] * weight > others
+            if not certain:
+                for y in range(factor):
+                    at = base + y * step + col * factor
+                    for x in range(factor):
+                        room_8[y * factor + x] = pixels[at + x]
+                code = _settle(
+                    room_8, 0, size, place, 0, distance, flat, ties, least, classes,
+                    class_weight, room_32,
+                )  # fmt: skip
+                found = room_32[COUNTS + code]
+            cell[first + col], count[first + col] = code, found
+            tally[256 + code] += 1
+            tally[512 + code] += found
+            tally[768 + code] += found == size
+    return beyond
 
 
-def centre_weights(factor: int, sigma_cells: float) -> NDArray[np.float64]:
-    """Gaussian weights by distance to the cell's centre; `sigma_cells` is in cell widths."""
-    offset = (np.arange(factor) + 0.5) / factor - 0.5
-    square = offset[:, None] ** 2 + offset[None, :] ** 2
-    weights: NDArray[np.float64] = np.exp(-square / (2 * sigma_cells**2))
-    return weights
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _count_classes(
+    pixels: Any, base: int, stride: int, width: int, factor: int, classes: int, room_8: Any,
+    order: int, column: int, room_32: Any, tally: Any,
+) -> int:  # fmt: skip
+    """Add the pixels of each class of a strip to `tally`; how many are of none.
+
+    One comparison of the strip for each class, the most frequent of the last strip first, until
+    all pixels are found: faster than pixel by pixel for the few classes that one place has.
+    """
+    left = factor * width
+    for turn in range(min(classes + 1, MOST_PASSES)):
+        code = room_8[order + turn]
+        for x in range(width):
+            room_8[column + x] = 0
+        for y in range(factor):
+            at = base + y * stride
+            for x in range(width):
+                room_8[column + x] += np.uint8(pixels[at + x] == code)
+        found = np.int32(0)
+        for x in range(width):
+            found += np.int32(room_8[column + x])
+        tally[code] += found
+        left -= found
+        room_32[KNOWN + code] = found
+        if turn and found > room_32[KNOWN + room_8[order + turn - 1]]:
+            room_8[order + turn] = room_8[order + turn - 1]
+            room_8[order + turn - 1] = code
+        if left == 0:
+            return 0
+    for turn in range(min(classes + 1, MOST_PASSES)):  # more classes than passes: start again
+        tally[room_8[order + turn]] -= room_32[KNOWN + room_8[order + turn]]
+    beyond = 0
+    for y in range(factor):
+        for x in range(width):
+            code = pixels[base + y * stride + x]
+            tally[code] += 1
+            beyond += code > classes
+    return beyond
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _count_middle(
+    pixels: Any, base: int, stride: int, cols: int, factor: int, room_8: Any, middle: int,
+    column: int, count: Any, first: int,
+) -> None:  # fmt: skip
+    """How many pixels of each cell of a strip are like its middle one, GDAL's nearest."""
+    width, half = cols * factor, factor // 2
+    for col in range(cols):
+        code = pixels[base + half * stride + col * factor + half]
+        for x in range(col * factor, col * factor + factor):
+            room_8[middle + x] = code
+    for x in range(width):
+        room_8[column + x] = 0
+    for y in range(factor):
+        at = base + y * stride
+        for x in range(width):
+            room_8[column + x] += np.uint8(pixels[at + x] == room_8[middle + x])
+    for col in range(cols):
+        total = 0
+        for x in range(col * factor, col * factor + factor):
+            total += room_8[column + x]
+        count[first + col] = total
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _weigh_middle(
+    pixels: Any, base: int, stride: int, width: int, factor: int, room_8: Any, middle: int,
+    wide: int, room_16: Any,
+) -> None:  # fmt: skip
+    """In each column of a strip the weights of the pixels that are like their cell's middle one."""
+    for x in range(width):
+        room_16[x] = 0
+    for y in range(factor):
+        at, weights = base + y * stride, wide + y * width
+        for x in range(width):
+            same = np.uint16(pixels[at + x] == room_8[middle + x])
+            room_16[x] += np.uint16(room_8[weights + x]) * same
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _settle(
+    codes: Any, start: int, size: int, place: Any, where: int, distance: Any, flat: bool,
+    ties: int, least: int, classes: int, class_weight: Any, room: Any,
+) -> int:  # fmt: skip
+    """The class of one cell, all of its pixels counted; the counts stay in `room`.
+
+    Parameters
+    ----------
+    start, where : of the cell's first pixel in `codes`, and in `place` and `distance`
+    least : pixels that must be more than this to have a class at all
+    """
+    for code in range(classes + 1):
+        room[COUNTS + code] = room[SUMS + code] = 0
+    for at in range(size):
+        room[COUNTS + codes[start + at]] += 1
+    if size - room[COUNTS] <= least:
+        return 0
+    if not flat:
+        for at in range(size):
+            room[SUMS + codes[start + at]] += place[where + at]
+    kind = COUNTS if flat else SUMS
+    best, most, tied = 0, -1.0, False
+    for code in range(1, classes + 1):
+        if room[COUNTS + code]:
+            score = class_weight[code] * room[kind + code]
+            tied = score == most or (tied and score < most)
+            if score > most:
+                best, most = code, score
+    if not tied or ties == LOWEST:
+        return best
+    if ties == NEAR_CENTRE:
+        nearest = np.inf
+        for at in range(size):
+            code = codes[start + at]
+            if code and class_weight[code] * room[kind + code] == most:
+                if distance[where + at] < nearest:
+                    nearest, best = distance[where + at], code
+        return best
+    for code in range(1, classes + 1):
+        room[SUMS + code] = 0
+    best = 0
+    for at in range(size):
+        code = codes[start + at]
+        if code:
+            room[SUMS + code] += place[where + at]
+            score = class_weight[code] * room[SUMS + code]
+            if best == 0 or score > class_weight[best] * room[SUMS + best]:
+                best = code
+    return best
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def settle_groups(
+    codes: Any, starts: Any, cells: int, place: Any, distance: Any, ties: int,
+    min_fraction: float, classes: int, class_weight: Any, room_32: Any, cell: Any, count: Any,
+) -> int:  # fmt: skip
+    """Choose the classes of cells with any number of pixels, which stand cell after cell.
+
+    Parameters
+    ----------
+    codes : classes; those of cell n are from starts[n] up to starts[n + 1]
+    place, distance : uint8 and float64, of each pixel
+    count : (cells,) int32 to fill: pixels of the chosen class
+    """
+    for number in range(cells):
+        start, size = starts[number], starts[number + 1] - starts[number]
+        code = 0
+        if size:
+            least = int(min_fraction * size + 1e-9)
+            code = _settle(
+                codes, start, size, place, start, distance, False, ties, least, classes,
+                class_weight, room_32,
+            )  # fmt: skip
+        cell[number] = code
+        count[number] = room_32[COUNTS + code] if size else 0
+    return 0
