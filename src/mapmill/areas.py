@@ -1,4 +1,4 @@
-"""What downsampling did to each class: areas before and after, of one block or of the whole area."""
+"""What downsampling did to each class: areas before and after, of a block or of all."""
 
 import csv
 import logging

@@ -9,7 +9,7 @@ VERSION = {
     "search": 1,
     "download": 1,
     "compose": 1,
-    "downsample": 1,
+    "downsample": 2,
     "select": 2,
     "pack": 2,
     "train": 2,

@@ -23,7 +23,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "search": ["period", "output?", "figure?"],
     "download": ["file", "output"],
     "compose": ["period", "block", "output"],
-    "downsample": ["block", "output"],
+    "downsample": ["block", "output", "fraction?"],
     "select": ["output", "figure", "shift"],
     "pack": ["output"],
     "train": ["model", "output", "history", "figure"],
@@ -31,7 +31,9 @@ ARGUMENTS: dict[str, list[str]] = {
     "mosaic": ["map", "output", "item", "confidence", "figure"],
     "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary"],
 }
-"""Positional arguments; one with a ? may be left out: then it is only shown, not written."""
+"""Positional arguments; one with a ? may be left out: then it is not written."""
+THREADED = {"downsample"}
+"""Stages with --threads."""
 NAMES = {"period", "block", "file", "model", "map"}
 """Arguments that are names; all others are paths."""
 HELP = {
@@ -61,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
         for name in arguments:
             kind, many = (str if name in NAMES else Path), ("?" if name.endswith("?") else None)
             command.add_argument(name.removesuffix("?"), type=kind, nargs=many)
+        if stage in THREADED:
+            about = "threads to work in (default: the cores of this process)"
+            command.add_argument("--threads", type=_threads, help=about)
     for name, about in (
         ("check", "check an area file and list the targets it makes"),
         ("show", "print the scores of an area's maps and where everything is"),
@@ -103,7 +108,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
         if command in VERSION:
-            _run_stage(command, [value for value in chosen.values() if value is not None])
+            options = {"threads": chosen.pop("threads")} if command in THREADED else {}
+            values = [value for value in chosen.values() if value is not None]
+            _run_stage(command, values, options)
         else:
             return TOOLS[command](**chosen) or 0
     except MapmillError as error:
@@ -134,13 +141,20 @@ def _with_area(error: MapmillError, area: Path | None) -> str:
     return f"{area}: {error}" if is_config and area and str(area) not in str(error) else str(error)
 
 
-def _run_stage(stage: str, values: list[str | Path]) -> None:
+def _threads(text: str) -> int:
+    """A number of threads."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is no number of threads")
+    return int(text)
+
+
+def _run_stage(stage: str, values: list[str | Path], options: dict[str, int | None]) -> None:
     # Threads that spin while they wait make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log = logging.getLogger("mapmill")
     start = time.monotonic()
     log.info("mapmill %s %s: %s", __version__, stage, " ".join(str(value) for value in values))
-    importlib.import_module(f"mapmill.stages.{stage}").run(*values)
+    importlib.import_module(f"mapmill.stages.{stage}").run(*values, **options)
     log.info("%s took %.1f s", stage, time.monotonic() - start)
 
 

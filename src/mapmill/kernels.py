@@ -49,27 +49,17 @@ def reduce_cells(
     middle, column, order = size, size + width, size + 2 * width
     wide = order + 256
     strip = wide + (0 if flat else factor * width)
-    least, whole, heaviest = int(min_fraction * size + 1e-9), 0, 0.0
-    for at in range(size):
-        whole += place[at]
     for code in range(classes + 1):
         room_8[order + code] = code
         room_32[KNOWN + code] = 0
-        if code and class_weight[code] > heaviest:
-            heaviest = class_weight[code]
     if not flat:
-        for y in range(factor):
-            for x in range(width):
-                room_8[wide + y * width + x] = place[y * factor + x % factor]
-    beyond = 0
+        _repeat_places(place, factor, width, room_8, wide)
     for row in range(rows):
         pixels, base, step = label, row * factor * stride, stride
         if lookup:
-            for y in range(factor):
-                for x in range(width):
-                    room_8[strip + y * width + x] = table[label[base + y * stride + x]]
+            _look_up(label, base, stride, width, factor, table, room_8, strip)
             pixels, base, step = room_8, strip, width
-        beyond += _count_classes(
+        beyond = _count_classes(
             pixels, base, step, width, factor, classes, room_8, order, column, room_32, tally
         )
         if beyond:
@@ -78,32 +68,80 @@ def reduce_cells(
         _count_middle(pixels, base, step, cols, factor, room_8, middle, column, count, first)
         if not flat:
             _weigh_middle(pixels, base, step, width, factor, room_8, middle, wide, room_16)
-        for col in range(cols):
-            code, found = room_8[middle + col * factor], count[first + col]
-            weight = found
-            if not flat:
-                weight = 0
-                for x in range(col * factor, col * factor + factor):
-                    weight += room_16[x]
-            certain = method == NEAREST or found == size
-            if code and not certain:
-                others = heaviest * (whole - weight)
-                certain = found > least and class_weight[code] * weight > others
-            if not certain:
-                for y in range(factor):
-                    at = base + y * step + col * factor
-                    for x in range(factor):
-                        room_8[y * factor + x] = pixels[at + x]
-                code = _settle(
-                    room_8, 0, size, place, 0, distance, flat, ties, least, classes,
-                    class_weight, room_32,
-                )  # fmt: skip
-                found = room_32[COUNTS + code]
-            cell[first + col], count[first + col] = code, found
-            tally[256 + code] += 1
-            tally[512 + code] += found
-            tally[768 + code] += found == size
-    return beyond
+        _choose(
+            pixels, base, step, cols, factor, method, ties, min_fraction, flat, classes,
+            class_weight, place, distance, room_8, middle, room_16, room_32, first, cell, count,
+            tally,
+        )  # fmt: skip
+    return 0
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _repeat_places(place: Any, factor: int, width: int, room_8: Any, wide: int) -> None:
+    """The weights of the places of one cell, repeated along a strip."""
+    for y in range(factor):
+        for x in range(width):
+            room_8[wide + y * width + x] = place[y * factor + x % factor]
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _look_up(
+    label: Any, base: int, stride: int, width: int, factor: int, table: Any, room_8: Any, strip: int
+) -> None:
+    """A strip of codes as classes."""
+    for y in range(factor):
+        for x in range(width):
+            room_8[strip + y * width + x] = table[label[base + y * stride + x]]
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _choose(
+    pixels: Any, base: int, stride: int, cols: int, factor: int, method: int, ties: int,
+    min_fraction: float, flat: bool, classes: int, class_weight: Any, place: Any, distance: Any,
+    room_8: Any, middle: int, room_16: Any, room_32: Any, first: int, cell: Any, count: Any,
+    tally: Any,
+) -> None:  # fmt: skip
+    """Classes of the cells of a strip: the middle pixel's where no other can win, else settled."""
+    size = factor * factor
+    least, whole, heaviest = int(min_fraction * size + 1e-9), 0, 0.0
+    for at in range(size):
+        whole += place[at]
+    for code in range(1, classes + 1):
+        heaviest = max(heaviest, class_weight[code])
+    for col in range(cols):
+        code, found = room_8[middle + col * factor], count[first + col]
+        certain = method == NEAREST or found == size
+        if code and not certain:
+            weight = found if flat else _sum(room_16, col * factor, factor)
+            others = heaviest * (whole - weight)
+            certain = found > least and class_weight[code] * weight > others
+        if not certain:
+            _copy_cell(pixels, base + col * factor, stride, factor, room_8)
+            code = _settle(
+                room_8, 0, size, place, 0, distance, flat, ties, least, classes, class_weight,
+                room_32,
+            )  # fmt: skip
+            found = room_32[COUNTS + code]
+        cell[first + col], count[first + col] = code, found
+        tally[256 + code] += 1
+        tally[512 + code] += found
+        tally[768 + code] += found == size
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _sum(values: Any, start: int, length: int) -> int:
+    total = 0
+    for at in range(start, start + length):
+        total += values[at]
+    return total
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _copy_cell(pixels: Any, start: int, stride: int, factor: int, room_8: Any) -> None:
+    """The pixels of one cell, row by row, at the beginning of the room."""
+    for y in range(factor):
+        for x in range(factor):
+            room_8[y * factor + x] = pixels[start + y * stride + x]
 
 
 @_compiled  # type: ignore[untyped-decorator, unused-ignore]
@@ -125,7 +163,7 @@ def _count_classes(
             at = base + y * stride
             for x in range(width):
                 room_8[column + x] += np.uint8(pixels[at + x] == code)
-        found = np.int32(0)
+        found: Any = np.int32(0)
         for x in range(width):
             found += np.int32(room_8[column + x])
         tally[code] += found
@@ -138,6 +176,14 @@ def _count_classes(
             return 0
     for turn in range(min(classes + 1, MOST_PASSES)):  # more classes than passes: start again
         tally[room_8[order + turn]] -= room_32[KNOWN + room_8[order + turn]]
+    return _count_singly(pixels, base, stride, width, factor, classes, tally)
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _count_singly(
+    pixels: Any, base: int, stride: int, width: int, factor: int, classes: int, tally: Any
+) -> int:
+    """As `_count_classes`, pixel by pixel."""
     beyond = 0
     for y in range(factor):
         for x in range(width):
@@ -198,15 +244,9 @@ def _settle(
     start, where : of the cell's first pixel in `codes`, and in `place` and `distance`
     least : pixels that must be more than this to have a class at all
     """
-    for code in range(classes + 1):
-        room[COUNTS + code] = room[SUMS + code] = 0
-    for at in range(size):
-        room[COUNTS + codes[start + at]] += 1
+    _count_cell(codes, start, size, place, where, classes, room)
     if size - room[COUNTS] <= least:
         return 0
-    if not flat:
-        for at in range(size):
-            room[SUMS + codes[start + at]] += place[where + at]
     kind = COUNTS if flat else SUMS
     best, most, tied = 0, -1.0, False
     for code in range(1, classes + 1):
@@ -215,16 +255,45 @@ def _settle(
             tied = score == most or (tied and score < most)
             if score > most:
                 best, most = code, score
-    if not tied or ties == LOWEST:
-        return best
-    if ties == NEAR_CENTRE:
-        nearest = np.inf
-        for at in range(size):
-            code = codes[start + at]
-            if code and class_weight[code] * room[kind + code] == most:
-                if distance[where + at] < nearest:
-                    nearest, best = distance[where + at], code
-        return best
+    if tied and ties == NEAR_CENTRE:
+        return _nearest_of(most, codes, start, size, distance, where, class_weight, room, kind)
+    if tied and ties == FIRST:
+        return _first_to_reach(codes, start, size, place, where, classes, class_weight, room)
+    return best
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _count_cell(
+    codes: Any, start: int, size: int, place: Any, where: int, classes: int, room: Any
+) -> None:
+    """Pixels of each class in a cell, and the sums of their weights."""
+    for code in range(classes + 1):
+        room[COUNTS + code] = room[SUMS + code] = 0
+    for at in range(size):
+        room[COUNTS + codes[start + at]] += 1
+        room[SUMS + codes[start + at]] += place[where + at]
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _nearest_of(
+    most: float, codes: Any, start: int, size: int, distance: Any, where: int, class_weight: Any,
+    room: Any, kind: int,
+) -> int:  # fmt: skip
+    """Of the classes whose score is `most`, that of the pixel nearest to the cell's centre."""
+    best, nearest = 0, np.inf
+    for at in range(size):
+        code, here = codes[start + at], distance[where + at]
+        if code and here < nearest and class_weight[code] * room[kind + code] == most:
+            best, nearest = code, here
+    return best
+
+
+@_compiled  # type: ignore[untyped-decorator, unused-ignore]
+def _first_to_reach(
+    codes: Any, start: int, size: int, place: Any, where: int, classes: int, class_weight: Any,
+    room: Any,
+) -> int:  # fmt: skip
+    """The class whose score is the first to reach the largest one, pixel by pixel."""
     for code in range(1, classes + 1):
         room[SUMS + code] = 0
     best = 0

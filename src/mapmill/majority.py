@@ -61,8 +61,9 @@ class Choice:
         """
         if self.method != "weighted" or self.sigma is None:
             return np.ones(square.shape, np.uint8)
-        weight = np.exp((nearest - square) / (2 * self.sigma**2))
-        return np.rint(HEAVIEST * weight).astype(np.uint8)
+        weight = HEAVIEST * np.exp((nearest - square) / (2 * self.sigma**2))
+        whole: ClassArray = np.rint(weight).astype(np.uint8)
+        return whole
 
 
 def square_distances(factor: int) -> NDArray[np.float64]:
@@ -102,7 +103,7 @@ class Reducer:
         flat, width = bool((places == 1).all()), cols * factor
         room_8 = factor**2 + 2 * width + 256
         room_8 += (0 if flat else factor * width) + (0 if table is None else factor * width)
-        self._head = [factor, METHODS.index(choice.method), TIES.index(choice.ties)]
+        self._head: list[float] = [factor, METHODS.index(choice.method), TIES.index(choice.ties)]
         self._head += [choice.min_fraction, flat, choice.classes, table is not None]
         self._arrays: list[NDArray[Any]] = [
             np.zeros(256, np.uint8) if table is None else np.ascontiguousarray(table, np.uint8),

@@ -44,7 +44,7 @@ def _load(module: str, name: str, kinds: tuple[str, ...], _: str) -> Kernel:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = _machine(llvm)
-    types = [KINDS.get(kind, ctypes.c_void_p) for kind in kinds]
+    types: list[Any] = [KINDS.get(kind, ctypes.c_void_p) for kind in kinds]
     source = Path(inspect.getsourcefile(sys.modules[__name__]) or "").with_name(f"{module}.py")
     for folder in _folders(source):
         kept = folder / f"{module}.{name}-{_key(llvm, source, kinds)}.o"
@@ -75,7 +75,7 @@ def _compile(module: str, name: str, kinds: tuple[str, ...]) -> Any:
 
 
 def _machine(llvm: Any) -> Any:
-    """This computer's processor, with all that it can do."""
+    """The processor of the computer, with all that it can do."""
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(
         cpu=llvm.get_host_cpu_name(),

@@ -1,4 +1,4 @@
-"""Label pixels that are not on the grid's lattice: in which cell does each one's centre lie?
+"""Label pixels that are not on the grid's lattice: the cell that each one's centre lies in.
 
 Nothing is interpolated: the centre of every pixel is projected, and the pixel belongs to the cell
 that holds it (to the one east or south of an edge). A cell in which no centre lies, as where
@@ -32,12 +32,12 @@ Points = NDArray[np.float64]
 class Grouped:
     """The label pixels of a window of cells, cell after cell, each one's from the north-west."""
 
-    class_N: NDArray[np.uint8]
+    class_N: NDArray[np.uint8]  # noqa: N815
     starts: NDArray[np.int64]
     """Where the pixels of each cell begin, row by row, and where the last one's end."""
-    square_N: NDArray[np.float64]
+    square_N: NDArray[np.float64]  # noqa: N815
     """Squared distance of each pixel's centre to that of its cell, in cell widths."""
-    centre_YX: NDArray[np.uint8]
+    centre_YX: NDArray[np.uint8]  # noqa: N815
     """Class of the pixel that holds the centre of each cell."""
 
 

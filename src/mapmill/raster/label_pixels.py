@@ -1,5 +1,6 @@
 """Reading of label pixels: every one, at full resolution, each stored piece decoded once."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from mapmill.raster.lattice import LabelFile
 from mapmill.raster.opening import Array
 
 CACHE = {"GDAL_CACHEMAX": 8 * 2**20}
-"""Bytes of decoded pieces that GDAL keeps: none is needed twice, and a small room stays in cache."""
+"""Bytes of decoded pieces that GDAL keeps: few, since none is needed twice."""
 Convert = Callable[[Array], Array]
 ROOM_PIXELS = 2**26
 """Label pixels in memory at a time, of all threads."""
@@ -72,8 +73,8 @@ def shares(file: LabelFile, part: Window, factor: int, threads: int) -> list[Win
         rows = _cuts(part.row, part.height, factor, factor, -(-part.height // threads), exact=True)
     return [
         Window(part.row + top, part.col + left, bottom - top, right - left)
-        for top, bottom in zip(rows, rows[1:], strict=False)
-        for left, right in zip(cols, cols[1:], strict=False)
+        for top, bottom in itertools.pairwise(rows)
+        for left, right in itertools.pairwise(cols)
     ]
 
 

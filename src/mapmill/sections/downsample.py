@@ -25,8 +25,8 @@ class Downsample(Section):
     """For `weighted`: width of the Gaussian weight by distance to the cell's centre, in cells.
     Weights of places are whole numbers, 255 where it is largest."""
     fraction: bool = False
-    """Whether to write the share of each cell that its class takes, in per cent: the quality
-    of a label, or its weight."""
+    """Whether `pack` stores the share of each cell that its class takes, in per cent: how sure
+    a label is, or its weight."""
 
     @model_validator(mode="after")
     def _nearest_asks_nobody(self) -> "Downsample":

@@ -16,7 +16,7 @@ from mapmill.layout import Layout
 from mapmill.majority import WIDEST, Choice, ClassArray
 from mapmill.provenance import tags
 from mapmill.raster.label_pixels import read_nearest
-from mapmill.raster.lattice import LabelFile, describe, lattice_of
+from mapmill.raster.lattice import LabelFile, describe, lattice_of, same_system
 from mapmill.raster.writing import write_raster
 from mapmill.recode import code_number, to_classes
 from mapmill.routes import Cells, Codes, by_centres, by_factor, by_lattice
@@ -46,22 +46,18 @@ def run(
     window = grid_block(area, block_name).window
     path = Layout(area_path.stem).download(labels_file(area))
     threads = threads or len(os.sched_getaffinity(0))
-    vector = path.suffix in VECTOR_SUFFIXES
-    route = _of_polygons if vector else _of_raster
+    route = _of_polygons if path.suffix.lower() in VECTOR_SUFFIXES else _of_raster
     cells, said = route(area, path, grid, window, threads, fraction is not None)
-    provenance, options = tags(area, "downsample"), {"nodata": 0}
+    provenance = tags(area, "downsample")
     for file, name, array_YX in (
         (fraction, "fraction", cells.percent_YX),
         (output, "class", cells.class_YX),
     ):
         if file is not None and array_YX is not None:
-            write_raster(
-                file, array_YX[None], grid, window, bands=[name], tags=provenance, **options
-            )
-    cell = grid.resolution**2
-    write_areas(
-        output.with_suffix(".csv"), ClassAreas(*(each * cell for each in cells.areas.columns))
-    )
+            image_BYX = array_YX[None]
+            write_raster(file, image_BYX, grid, window, bands=[name], nodata=0, tags=provenance)
+    areas = ClassAreas(*(each * grid.resolution**2 for each in cells.areas.columns))
+    write_areas(output.with_suffix(".csv"), areas)
     log.info("%s: %s of %s, %d threads", output, area.downsample.method, said, threads)
 
 
@@ -94,16 +90,9 @@ def _of_raster(
         said = f"{factor} x {factor} label pixels a cell, each the nearest of the file's"
         return by_factor(read, window, factor, choice, *rest), said
     cells = by_centres(file, grid, window, codes, choice, *rest)
-    why = "another CRS" if lattice_crs_differs(file, grid) else "another lattice"
+    why = "another lattice" if same_system(file.crs, grid.crs) else f"another CRS, {file.crs[:40]}"
     said = f"the label pixels with their centre in the cell (labels in {why}: exact, slower)"
     return cells, said
-
-
-def lattice_crs_differs(file: LabelFile, grid: Grid) -> bool:
-    """Whether the labels are in another coordinate system than the grid."""
-    from mapmill.raster.lattice import same_system
-
-    return not same_system(file.crs, grid.crs)
 
 
 def _nearest_classes(

@@ -11,6 +11,7 @@ import numpy as np
 
 from mapmill import figures
 from mapmill.areafile import load_area
+from mapmill.areas import warn_of_losses
 from mapmill.atomic import write_json
 from mapmill.chips import column_of
 from mapmill.config import Area
@@ -62,6 +63,8 @@ def run(area_path: Path, output: Path, figure: Path, shift: Path) -> None:
     shifted = finder.result()
     figures.shift_figure(shift, area, finder.surface(), shifted)
     write_json(shift.with_suffix(".json"), _as_json(shifted))
+    if not area.chips:
+        warn_of_losses(area, Layout(area_path.stem))
     log.log(logging.WARNING if shifted.is_wrong else logging.INFO, shifted.sentence())
     if area.chips:
         figures.chip_sheet(figure, area, tiles, pieces)
