@@ -23,8 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import downsample
+import downsample_clean
 
-STAGES = {"downsample": downsample}
+STAGES = {"downsample": downsample, "downsample-clean": downsample_clean}
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ def _settle(
     start, where : of the cell's first pixel in `codes`, and in `place` and `distance`
     least : pixels that must be more than this to have a class at all
     """
-    _count_cell(codes, start, size, place, where, classes, room)
+    _count_cell(codes, start, size, place, where, flat, classes, room)
     if size - room[COUNTS] <= least:
         return 0
     kind = COUNTS if flat else SUMS
@@ -264,14 +264,16 @@ def _settle(
 
 @_compiled  # type: ignore[untyped-decorator, unused-ignore]
 def _count_cell(
-    codes: Any, start: int, size: int, place: Any, where: int, classes: int, room: Any
+    codes: Any, start: int, size: int, place: Any, where: int, flat: bool, classes: int, room: Any
 ) -> None:
-    """Pixels of each class in a cell, and the sums of their weights."""
+    """Pixels of each class in a cell, and the sums of their weights unless all are 1."""
     for code in range(classes + 1):
         room[COUNTS + code] = room[SUMS + code] = 0
     for at in range(size):
         room[COUNTS + codes[start + at]] += 1
-        room[SUMS + codes[start + at]] += place[where + at]
+    if not flat:
+        for at in range(size):
+            room[SUMS + codes[start + at]] += place[where + at]
 
 
 @_compiled  # type: ignore[untyped-decorator, unused-ignore]

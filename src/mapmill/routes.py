@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mapmill.areas import ClassAreas
+from mapmill.class_areas import ClassAreas
 from mapmill.grid import Grid, Window
 from mapmill.majority import Choice, ClassArray, Reducer, Tally, settle
 from mapmill.progress import track

@@ -25,7 +25,7 @@ LEVELS = [
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
     | {"forest", "figures", "fit", "infer", "shift"}
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"}
-    | {"native", "majority", "areas", "routes"}
+    | {"native", "majority", "areas", "class_areas", "routes"}
     | {"mapsheet", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
     {"cli"},

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import Transformer
 
 from mapmill.errors import ContractError
 from mapmill.grid import Grid, Window
@@ -46,10 +45,12 @@ class Centres:
 
     def __init__(self, file: LabelFile, grid: Grid) -> None:
         self._file, self._grid = file, grid
-        same = same_system(file.crs, grid.crs)
-        crs = (file.crs, grid.crs)
-        self._there = None if same else Transformer.from_crs(*crs, always_xy=True)
-        self._back = None if same else Transformer.from_crs(*crs[::-1], always_xy=True)
+        self._there = self._back = None
+        if not same_system(file.crs, grid.crs):
+            from pyproj import Transformer  # not for the route by lattice, which is in a hurry
+
+            self._there = Transformer.from_crs(file.crs, grid.crs, always_xy=True)
+            self._back = Transformer.from_crs(grid.crs, file.crs, always_xy=True)
 
     def to_cells(self, row: Points, col: Points) -> tuple[Points, Points]:
         """Rows and columns of the grid of rows and columns of the raster."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mapmill.areafile import labels_file, load_area
-from mapmill.areas import ClassAreas, write_areas
+from mapmill.class_areas import ClassAreas, write_areas
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.extent import grid_block
