@@ -70,7 +70,8 @@ def shares(file: LabelFile, part: Window, factor: int, threads: int) -> list[Win
     step = -(-part.height // few)
     rows = _cuts(part.row, part.height, factor, tile_rows, step, exact=True)
     if len(rows) == 2 and few > 1:
-        rows = _cuts(part.row, part.height, factor, factor, -(-part.height // threads), exact=True)
+        share = -(-part.height // (threads * factor)) * factor
+        rows = [*range(0, part.height, share), part.height]
     return [
         Window(part.row + top, part.col + left, bottom - top, right - left)
         for top, bottom in itertools.pairwise(rows)
