@@ -23,12 +23,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import downsample
+import downsample_clean
 import pack
 import packing
 import select_tiles
 
 STAGES = {
     "downsample": downsample,
+    "downsample-clean": downsample_clean,
     "select": select_tiles,
     "pack": pack,
     "pack-write": packing,

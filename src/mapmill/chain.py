@@ -9,7 +9,7 @@ VERSION = {
     "search": 1,
     "download": 1,
     "compose": 1,
-    "downsample": 1,
+    "downsample": 2,
     "select": 3,
     "pack": 3,
     "train": 3,

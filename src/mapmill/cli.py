@@ -23,7 +23,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "search": ["period", "output?", "figure?"],
     "download": ["file", "output"],
     "compose": ["period", "block", "output"],
-    "downsample": ["block", "output"],
+    "downsample": ["block", "output", "fraction?"],
     "select": ["output", "figure", "shift"],
     "pack": ["output"],
     "train": ["model", "output", "history", "figure"],
@@ -31,10 +31,10 @@ ARGUMENTS: dict[str, list[str]] = {
     "mosaic": ["map", "output", "item", "confidence", "figure"],
     "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary"],
 }
-"""Positional arguments; one with a ? may be left out: then it is only shown, not written."""
+"""Positional arguments; one with a ? may be left out: then it is not written."""
 NAMES = {"period", "block", "file", "model", "map"}
 """Arguments that are names; all others are paths."""
-THREADED = {"select", "pack"}
+THREADED = {"downsample", "select", "pack"}
 """Stages with an option --threads; its number changes no byte of what they write."""
 HELP = {
     "search": "pin the scenes of a period",
@@ -64,7 +64,8 @@ def parser() -> argparse.ArgumentParser:
             kind, many = (str if name in NAMES else Path), ("?" if name.endswith("?") else None)
             command.add_argument(name.removesuffix("?"), type=kind, nargs=many)
         if stage in THREADED:
-            command.add_argument("--threads", type=_count, default=2, help="(default 2)")
+            about = "threads to work in; no byte of what is written depends on them"
+            command.add_argument("--threads", type=_count, help=about)
     for name, about in (
         ("check", "check an area file and list the targets it makes"),
         ("show", "print the scores of an area's maps and where everything is"),
@@ -100,10 +101,9 @@ def _add_simulate(commands: Any) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 256:
-        raise argparse.ArgumentTypeError(f"{number}, not 1 to 256")
-    return number
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text}, not 1 to 256")
+    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,7 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
         if command in VERSION:
-            options = {"threads": chosen.pop("threads")} if command in THREADED else {}
+            threads = chosen.pop("threads", None)
+            options = {"threads": threads} if threads else {}
             values = [value for value in chosen.values() if value is not None]
             _run_stage(command, values, options)
         else:

@@ -41,7 +41,7 @@ class Layout:
         return self.root / "downsample" / f"{block}.tif"
 
     def fraction(self, block: str) -> Path:
-        """Share of each cell of a block that its class takes, where it is asked for."""
+        """Share of each cell of a block that its class takes."""
         return self.root / "downsample" / "fraction" / f"{block}.tif"
 
     @property

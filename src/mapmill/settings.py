@@ -41,6 +41,8 @@ def settings(area: Area, stage: str, name: str | None = None) -> dict[str, Any]:
         result["buffer_px"] = buffer_of(area)
     if stage in ("downsample", "select"):
         result["classes"] = sorted(area.classes)
+    if stage == "pack" and area.downsample.fraction:
+        result["downsample.fraction"] = True
     if stage in ("pack", "train"):
         result["classes"] = {value: area.classes[value].name for value in sorted(area.classes)}
         result["units"] = area.compose.units
@@ -68,6 +70,8 @@ def _section(area: Area, content: dict[str, Any], stage: str, name: str) -> dict
     if stage == "download":
         return _download(area, content, name)
     section: dict[str, Any] = content[stage] or {}
+    if stage == "downsample":  # the fraction is always written; whether it is packed is told here
+        return {key: value for key, value in section.items() if key != "fraction"}
     return section
 
 

@@ -28,6 +28,7 @@ LEVELS = [
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"}
     | {"census", "survey", "split_layer", "tiling", "tile_figures"}
     | {"cells", "moments"}
+    | {"native", "majority", "areas", "class_areas", "routes"}
     | {"mapsheet", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
     {"cli"},

@@ -2,7 +2,7 @@
 #
 # INPUT   results/{area}/search/{period}.json, results/{area}/download/...
 # OUTPUT  results/{area}/compose/{period}/{block}.tif
-#         results/{area}/downsample/{block}.tif, .csv
+#         results/{area}/downsample/{block}.tif, .csv, fraction/{block}.tif
 #         results/{area}/select/tiles.csv, tiles.png, shift.png, shift.json, leak.json
 #         results/{area}/pack/patches.zarr/zarr.json
 
@@ -31,6 +31,7 @@ rule downsample:
     output:
         classes="results/{area}/downsample/{block}.tif",
         table="results/{area}/downsample/{block}.csv",
+        fraction="results/{area}/downsample/fraction/{block}.tif",
     log:
         "logs/{area}/downsample/{block}.log",
     benchmark:
@@ -41,7 +42,7 @@ rule downsample:
         settings=settings_of("downsample"),
     shell:
         "mapmill downsample config/areas/{wildcards.area}.yaml {wildcards.block:q} {output.classes:q}"
-        " 2> {log:q}"
+        " {output.fraction:q} --threads {threads} 2> {log:q}"
 
 
 # A checkpoint, since it says which chips are scored and so have to be mapped.

@@ -10,6 +10,7 @@ import numpy as np
 
 from mapmill import figures, tile_figures
 from mapmill.areafile import load_area
+from mapmill.areas import warn_of_losses
 from mapmill.atomic import write_json
 from mapmill.buffers import buffer_of, buffer_warning
 from mapmill.config import Area
@@ -57,6 +58,8 @@ def run(area_path: Path, output: Path, figure: Path, shift: Path, threads: int =
     write_table(output, area, table)
     figures.shift_figure(shift, area, surface, shifted)
     write_json(shift.with_suffix(".json"), _as_json(shifted))
+    if not area.chips:
+        warn_of_losses(area, Layout(area_path.stem))
     log.log(logging.WARNING if shifted.is_wrong else logging.INFO, shifted.sentence())
     if table.label_YX is None:
         tile_figures.chip_sheet(figure, area, table.tiles, pieces)
