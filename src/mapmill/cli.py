@@ -34,6 +34,8 @@ ARGUMENTS: dict[str, list[str]] = {
 """Positional arguments; one with a ? may be left out: then it is only shown, not written."""
 NAMES = {"period", "block", "file", "model", "map"}
 """Arguments that are names; all others are paths."""
+THREADED = {"compose"}
+"""Stages with an option --threads; its number changes no byte of what they write."""
 HELP = {
     "search": "pin the scenes of a period",
     "download": "fetch and verify one file",
@@ -61,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
         for name in arguments:
             kind, many = (str if name in NAMES else Path), ("?" if name.endswith("?") else None)
             command.add_argument(name.removesuffix("?"), type=kind, nargs=many)
+        if stage in THREADED:
+            command.add_argument("--threads", type=_count, default=1, help="(default 1)")
     for name, about in (
         ("check", "check an area file and list the targets it makes"),
         ("show", "print the scores of an area's maps and where everything is"),
@@ -71,6 +75,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
     grid = commands.add_parser("grid", help="print the grid section for the extent of a raster")
     grid.add_argument("raster", type=Path)
+    vrt = commands.add_parser("vrt", help="write one virtual raster over a period's blocks")
+    vrt.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
+    vrt.add_argument("period")
+    vrt.add_argument("output", type=Path, help="in the folder that holds the blocks' folder")
     commands.add_parser("schema", help="print the JSON schema of area files")
     _add_simulate(commands)
     return root
@@ -94,6 +102,13 @@ def _add_simulate(commands: Any) -> None:
     )
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 256:
+        raise argparse.ArgumentTypeError(f"{number}, not 1 to 256")
+    return number
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 if it worked, 1 after a mistake that the user can mend."""
     chosen = vars(parser().parse_args(arguments))
@@ -103,7 +118,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
         if command in VERSION:
-            _run_stage(command, [value for value in chosen.values() if value is not None])
+            options = {"threads": chosen.pop("threads")} if command in THREADED else {}
+            values = [value for value in chosen.values() if value is not None]
+            _run_stage(command, values, options)
         else:
             return TOOLS[command](**chosen) or 0
     except MapmillError as error:
@@ -134,13 +151,13 @@ def _with_area(error: MapmillError, area: Path | None) -> str:
     return f"{area}: {error}" if is_config and area and str(area) not in str(error) else str(error)
 
 
-def _run_stage(stage: str, values: list[str | Path]) -> None:
+def _run_stage(stage: str, values: list[str | Path], options: dict[str, int]) -> None:
     # Threads that spin while they wait make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log = logging.getLogger("mapmill")
     start = time.monotonic()
     log.info("mapmill %s %s: %s", __version__, stage, " ".join(str(value) for value in values))
-    importlib.import_module(f"mapmill.stages.{stage}").run(*values)
+    importlib.import_module(f"mapmill.stages.{stage}").run(*values, **options)
     log.info("%s took %.1f s", stage, time.monotonic() - start)
 
 
@@ -239,6 +256,12 @@ def _grid(raster: Path) -> None:
     print(f"  bounds: [{left!r}, {bottom!r}, {right!r}, {top!r}]")
 
 
+def _vrt(area: Path, period: str, output: Path) -> None:
+    from mapmill.vrt import run
+
+    run(area, period, output)
+
+
 def _schema() -> None:
     from mapmill.config import Area
 
@@ -257,6 +280,7 @@ TOOLS: dict[str, Callable[..., int | None]] = {
     "estimate": _estimate,
     "doctor": _doctor,
     "grid": _grid,
+    "vrt": _vrt,
     "schema": _schema,
     "simulate": _simulate,
 }

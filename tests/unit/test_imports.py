@@ -25,7 +25,8 @@ LEVELS = [
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
     | {"forest", "figures", "fit", "infer", "shift"}
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"}
-    | {"mapsheet", "footprints", "fetched", "estimate", "machine", "doctor"},
+    | {"combine", "observe", "pansharpen", "scene_reading"}
+    | {"mapsheet", "vrt", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
     {"cli"},
 ]
