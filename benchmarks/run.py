@@ -22,9 +22,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import compose
 import downsample
 
-STAGES = {"downsample": downsample}
+STAGES = {"compose": compose, "downsample": downsample}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Combination(ABC):
 
     def __init__(self, nodata: float, kept: Sequence[int]) -> None:
         self.nodata = nodata
-        self.is_kept = np.isin(np.arange(4), kept)
+        self.kept = list(kept)
         self.count_YX: NDArray[np.uint16] | None = None
         self.state_YX: States | None = None
 
@@ -36,7 +36,9 @@ class Combination(ABC):
         ----------
         state_YX : EMPTY wherever any band has no data
         """
-        used_YX = self.is_kept[state_YX]
+        used_YX = state_YX == self.kept[0]
+        for state in self.kept[1:]:
+            used_YX |= state_YX == state
         if self.state_YX is None or self.count_YX is None:
             self.count_YX = used_YX.astype(np.uint16)
             self.state_YX = state_YX.copy()

@@ -33,7 +33,7 @@ from mapmill.sections import CATALOGUES, Compose
 log = logging.getLogger(__name__)
 MISSING = 0.02
 """Share of a block's pixels that may be missing within footprints, which are rough."""
-PART = 64 * 2**20
+PART = 32 * 2**20
 """Bytes of the images that are combined at once."""
 OPEN = 200
 """Files that are kept open; systems allow some hundreds in one process."""
