@@ -68,7 +68,8 @@ def grown(state_YX: States, pixels: int) -> States:
     if pixels == 0 or not cloud_YX.any():
         return state_YX
     far_YX = cloud_YX.copy()
-    for up in range(-pixels, pixels + 1):
+    reach = min(pixels, len(cloud_YX) - 1)
+    for up in range(-reach, reach + 1):
         wide = math.isqrt(pixels * pixels - up * up)
         near_YX = _widened(cloud_YX, wide)
         if up >= 0:
