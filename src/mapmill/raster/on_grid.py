@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.features import rasterize
@@ -231,12 +232,13 @@ def _scales(source: Any, path: Path, grid: Grid, factor: int) -> tuple[float, fl
     if crs == source.crs:
         across, down = math.hypot(a, d), math.hypot(b, e)
     else:
-        (u,), (v,) = transform_points(crs, source.crs, [x], [y])[:2]
-        ends = [u - a / 2, u + a / 2, u - b / 2, u + b / 2]
-        sides = [v - d / 2, v + d / 2, v - e / 2, v + e / 2]
-        if not all(map(math.isfinite, [*ends, *sides])):
-            raise _nowhere(source, path, grid)
-        xs, ys = transform_points(source.crs, crs, ends, sides)[:2]
+        try:
+            (u,), (v,) = transform_points(crs, source.crs, [x], [y])[:2]
+            ends = [u - a / 2, u + a / 2, u - b / 2, u + b / 2]
+            sides = [v - d / 2, v + d / 2, v - e / 2, v + e / 2]
+            xs, ys = transform_points(source.crs, crs, ends, sides)[:2]
+        except (RasterioError, CPLE_BaseError):
+            raise _nowhere(source, path, grid) from None
         across = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
         down = math.hypot(xs[3] - xs[2], ys[3] - ys[2])
     if not (0 < across < math.inf and 0 < down < math.inf):
