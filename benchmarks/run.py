@@ -22,6 +22,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import compose
 import downsample
 import downsample_clean
 import pack
@@ -29,6 +30,7 @@ import packing
 import select_tiles
 
 STAGES = {
+    "compose": compose,
     "downsample": downsample,
     "downsample-clean": downsample_clean,
     "select": select_tiles,

@@ -34,7 +34,7 @@ ARGUMENTS: dict[str, list[str]] = {
 """Positional arguments; one with a ? may be left out: then it is not written."""
 NAMES = {"period", "block", "file", "model", "map"}
 """Arguments that are names; all others are paths."""
-THREADED = {"downsample", "select", "pack"}
+THREADED = {"compose", "downsample", "select", "pack"}
 """Stages with an option --threads; its number changes no byte of what they write."""
 HELP = {
     "search": "pin the scenes of a period",
@@ -77,6 +77,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
     grid = commands.add_parser("grid", help="print the grid section for the extent of a raster")
     grid.add_argument("raster", type=Path)
+    vrt = commands.add_parser("vrt", help="write one virtual raster over a period's blocks")
+    vrt.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
+    vrt.add_argument("period")
+    vrt.add_argument("output", type=Path, help="in the folder that holds the blocks' folder")
     commands.add_parser("schema", help="print the JSON schema of area files")
     _add_simulate(commands)
     return root
@@ -265,6 +269,12 @@ def _grid(raster: Path) -> None:
     print(f"  bounds: [{left!r}, {bottom!r}, {right!r}, {top!r}]")
 
 
+def _vrt(area: Path, period: str, output: Path) -> None:
+    from mapmill.vrt import run
+
+    run(area, period, output)
+
+
 def _schema() -> None:
     from mapmill.config import Area
 
@@ -284,6 +294,7 @@ TOOLS: dict[str, Callable[..., int | None]] = {
     "estimate": _estimate,
     "doctor": _doctor,
     "grid": _grid,
+    "vrt": _vrt,
     "schema": _schema,
     "simulate": _simulate,
 }

@@ -46,6 +46,21 @@ def grid_or_chips(area: Area) -> None:
                 )
 
 
+def scenes_are_combined(area: Area) -> None:
+    """Masks and combinations are for scenes, with bands that their source serves."""
+    mask, pansharpen = area.compose.mask, area.compose.pansharpen
+    if area.chips:
+        given = area.compose.model_fields_set & {"mask", "pansharpen", "combine", "ndvi"}
+        if given:
+            raise ValueError(f"compose.{min(given)}: a key for scenes, beside chips")
+    others = pansharpen or (mask and mask.band_name != "SCL")
+    if area.source == "sentinelhub" and others:
+        raise ValueError(
+            f"compose.{'pansharpen' if pansharpen else 'mask'}: a band that Sentinel Hub does not "
+            "serve; beside compose.bands it serves SCL"
+        )
+
+
 def labels_fit(area: Area) -> None:
     """Labels say where they are, and how polygons become classes."""
     labels = area.labels
@@ -229,6 +244,7 @@ def check(area: Area) -> None:
 CHECKS = (
     classes_exist,
     grid_or_chips,
+    scenes_are_combined,
     labels_fit,
     something_to_learn_from,
     maps_fit,

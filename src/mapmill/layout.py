@@ -32,6 +32,10 @@ class Layout:
         """Image of a period and block, all bands on the grid."""
         return self.root / "compose" / period / f"{block}.tif"
 
+    def vrt(self, period: str) -> Path:
+        """Virtual raster over all composed blocks of a period."""
+        return self.root / "compose" / f"{period}.vrt"
+
     def quality(self, period: str, block: str) -> Path:
         """Of each pixel of a composed block: how many observations, and what kind was taken."""
         return self.root / "compose" / period / "quality" / f"{block}.tif"

@@ -42,8 +42,8 @@ class Codes:
 class Cells:
     """Classes of the cells of a window."""
 
-    class_YX: ClassArray  # noqa: N815
-    percent_YX: ClassArray | None  # noqa: N815
+    class_YX: ClassArray
+    percent_YX: ClassArray | None
     """Share of the cell's label pixels that have its class, rounded down but at least 1: 100 is
     a pure cell. 0 where there is no class. None if it is not asked for."""
     areas: ClassAreas

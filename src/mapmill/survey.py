@@ -30,15 +30,15 @@ STRIP = 512
 class Content:
     """What tiles hold in one piece; one row for each tile, in their order."""
 
-    valid_T: NDArray[np.float64]  # noqa: N815
+    valid_T: NDArray[np.float64]
     """Share of pixels with data in every band."""
-    cloud_T: NDArray[np.float64]  # noqa: N815
+    cloud_T: NDArray[np.float64]
     """Share of pixels under clouds or their shadow."""
-    snow_T: NDArray[np.float64]  # noqa: N815
+    snow_T: NDArray[np.float64]
     """Share of pixels under snow."""
-    pixels_TK: NDArray[np.int64]  # noqa: N815
+    pixels_TK: NDArray[np.int64]
     """Pixels of class 1 to K."""
-    labelled_T: NDArray[np.float64]  # noqa: N815
+    labelled_T: NDArray[np.float64]
     """Share of pixels with a class."""
 
     def shares(self) -> list[list[float]]:

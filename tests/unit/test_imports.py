@@ -26,10 +26,11 @@ LEVELS = [
     | {"balance", "borders"}
     | {"forest", "figures", "fit", "infer", "shift"}
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"}
+    | {"combine", "observe", "pansharpen", "scene_reading"}
     | {"census", "survey", "split_layer", "tiling", "tile_figures"}
     | {"cells", "moments"}
     | {"native", "majority", "areas", "class_areas", "routes"}
-    | {"mapsheet", "footprints", "fetched", "estimate", "machine", "doctor"},
+    | {"mapsheet", "vrt", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
     {"cli"},
 ]

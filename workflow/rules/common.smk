@@ -150,17 +150,19 @@ def scene_files(wildcards):
         area=wildcards.area, period=wildcards.period
     ).output.listing
     names = wanted_files(
-        wildcards.period, read_scenes(Path(listing)), area.compose.bands
+        wildcards.period, read_scenes(Path(listing)), area.compose.wanted
     )
     return [listing, *(str(layout.download(name)) for name in names)]
 
 
 @plainly
 def composed_blocks(wildcards):
-    """All composed blocks of the area."""
+    """All composed blocks of the area, in the period that the wildcards name or in all."""
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     names = blocks(area)  # a mistake here where there are chips, before anything runs
-    return [str(layout.compose(p, name)) for p in area.periods for name in names]
+    named = getattr(wildcards, "period", None)
+    periods = [named] if named else area.periods
+    return [str(layout.compose(p, name)) for p in periods for name in names]
 
 
 @plainly
@@ -185,6 +187,16 @@ def select_inputs(wildcards):
     quality = [str(layout.quality(p, b)) for p in area.periods for b in blocks(area)]
     polygons = area.the_select().split.polygons
     return found + quality + ([polygons] if polygons else [])
+
+
+@plainly
+def pack_inputs(wildcards):
+    """The tiles, all that they are cut from, and how pure the labels are where that is packed."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    found = [str(layout.tiles), *images_and_labels(wildcards)]
+    if area.chips or not area.downsample.fraction:
+        return found
+    return found + [str(layout.fraction(block)) for block in blocks(area)]
 
 
 @plainly

@@ -2,6 +2,8 @@
 #
 # INPUT   results/{area}/search/{period}.json, results/{area}/download/...
 # OUTPUT  results/{area}/compose/{period}/{block}.tif
+#         results/{area}/compose/{period}/quality/{block}.tif
+#         results/{area}/compose/{period}.vrt
 #         results/{area}/downsample/{block}.tif, .csv, fraction/{block}.tif
 #         results/{area}/select/tiles.csv, tiles.png, shift.png, shift.json, leak.json
 #         results/{area}/pack/patches.zarr/zarr.json
@@ -11,7 +13,8 @@ rule compose:
     input:
         scene_files,
     output:
-        "results/{area}/compose/{period}/{block}.tif",
+        image="results/{area}/compose/{period}/{block}.tif",
+        quality="results/{area}/compose/{period}/quality/{block}.tif",
     log:
         "logs/{area}/compose/{period}/{block}.log",
     benchmark:
@@ -22,7 +25,25 @@ rule compose:
         settings=settings_of("compose"),
     shell:
         "mapmill compose config/areas/{wildcards.area}.yaml {wildcards.period:q} {wildcards.block:q}"
-        " {output:q} 2> {log:q}"
+        " {output.image:q} --threads {threads} 2> {log:q}"
+
+
+# Asked for by name: a look at a whole period, all its blocks as one picture.
+rule vrt:
+    input:
+        composed_blocks,
+    output:
+        "results/{area}/compose/{period}.vrt",
+    log:
+        "logs/{area}/compose/{period}.log",
+    benchmark:
+        "benchmarks/{area}/compose/{period}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("compose"),
+    shell:
+        "mapmill vrt config/areas/{wildcards.area}.yaml {wildcards.period:q} {output:q} 2> {log:q}"
 
 
 rule downsample:
@@ -85,8 +106,7 @@ checkpoint select:
 
 rule pack:
     input:
-        "results/{area}/select/tiles.csv",
-        images_and_labels,
+        pack_inputs,
     output:
         "results/{area}/pack/patches.zarr/zarr.json",
     log:

@@ -31,12 +31,12 @@ Points = NDArray[np.float64]
 class Grouped:
     """The label pixels of a window of cells, cell after cell, each one's from the north-west."""
 
-    class_N: NDArray[np.uint8]  # noqa: N815
+    class_N: NDArray[np.uint8]
     starts: NDArray[np.int64]
     """Where the pixels of each cell begin, row by row, and where the last one's end."""
-    square_N: NDArray[np.float64]  # noqa: N815
+    square_N: NDArray[np.float64]
     """Squared distance of each pixel's centre to that of its cell, in cell widths."""
-    centre_YX: NDArray[np.uint8]  # noqa: N815
+    centre_YX: NDArray[np.uint8]
     """Class of the pixel that holds the centre of each cell."""
 
 

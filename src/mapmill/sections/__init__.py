@@ -13,7 +13,7 @@ from mapmill.sections.acquire import (
     Remote,
 )
 from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Line, Name, RunOfArea, Section
-from mapmill.sections.compose import Compose
+from mapmill.sections.compose import Compose, Mask, Pansharpen
 from mapmill.sections.downsample import Downsample
 from mapmill.sections.imagery import (
     CATALOGUES,
@@ -46,9 +46,11 @@ __all__ = [
     "Labels",
     "Line",
     "Map",
+    "Mask",
     "Mosaic",
     "Name",
     "Pack",
+    "Pansharpen",
     "Period",
     "Pool",
     "Predict",

@@ -81,7 +81,7 @@ class Source:
         self._area, self._layout = area, layout
         self._pieces = Pieces(area, layout)
         self.names = self._pieces.names
-        self.has_fraction = bool(area.grid) and getattr(area.downsample, "fraction", False)
+        self.has_fraction = bool(area.grid) and area.downsample.fraction
         self._fraction = mosaic_of(area, layout.fraction, 0) if self.has_fraction else None
 
     def read(self, cell: Cell, threads: ThreadPoolExecutor) -> dict[str, Array]:

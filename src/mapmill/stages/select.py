@@ -74,7 +74,7 @@ class Table(NamedTuple):
 
     tiles: list[Tile]
     leak: Leak
-    label_YX: Array | None  # noqa: N815
+    label_YX: Array | None
     """Classes of every few pixels of a grid, for a picture."""
 
 
