@@ -85,7 +85,11 @@ MISTAKES = {
     "unknown choice": (
         "method: strips",
         "method: stripes",
-        ["select.split.method", "'stripes'", "'strips', 'blocks', 'random', 'chip' or 'column'"],
+        [
+            "select.split.method",
+            "'stripes'",
+            "'strips', 'blocks', 'random', 'subtiles', 'strata', 'chip' or 'column'",
+        ],
     ),
     "bad colour": ("#1b6b2f", "green", ["classes.2.colour", "'green'", "#rrggbb"]),
     "bad name of a run": ("  unet: {}", "  U_Net: {}", ["runs.U_Net", "lower-case"]),
