@@ -17,7 +17,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from mapmill.errors import ContractError
 from mapmill.grid import Window
-from mapmill.store import Form, PatchStore, StoreWriter, reading, store_of
+from mapmill.store import Form, PatchStore, StoreWriter, batches, store_of
 from mapmill.tiles import Tile
 
 SIDE, COUNT, BANDS = 16, 11, 3
@@ -296,7 +296,7 @@ def test_a_patch_that_is_missing_is_an_error(tmp_path):
 @pytest.mark.parametrize("open_files", [0, 1, 256])
 def test_many_threads_and_few_files_open(tmp_path, monkeypatch, open_files):
     """A store of thousands of shards would run out of files, or mix up those of two threads."""
-    monkeypatch.setattr(reading, "OPEN_FILES", open_files)
+    monkeypatch.setattr(batches, "OPEN_FILES", open_files)
     folder = make(tmp_path / "s.zarr", shard=2)
     wrong = []
 

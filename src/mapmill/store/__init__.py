@@ -5,7 +5,8 @@ that a flipped bit is an error and never a wrong pixel. Any reader of Zarr v3 re
 decodes whole batches, in threads.
 """
 
-from mapmill.store.reading import PatchReader, PatchStore, store_of
+from mapmill.store.batches import PatchReader
+from mapmill.store.reading import PatchStore, store_of
 from mapmill.store.shards import MOST_BYTES, Chunks
 from mapmill.store.writing import ARRAYS, Form, StoreWriter, group_name
 
