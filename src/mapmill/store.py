@@ -130,6 +130,10 @@ class PatchStore:
         number = self.attributes["splits"].index(split)
         return np.flatnonzero(np.asarray(self._group["split"][:]) == number)  # type: ignore[index]
 
+    def column(self, name: str) -> Array:
+        """One value of each patch: split, fold, piece, row, col."""
+        return np.asarray(self._group[name][:])  # type: ignore[index]
+
     def arrays(self) -> tuple[Any, Any]:
         """image (patch, band, y, x) and label (patch, y, x), read when they are indexed.
 

@@ -8,15 +8,21 @@ from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from mapmill import figures
 from mapmill.areafile import init_of, load_area, weights_file
 from mapmill.atomic import whole_file
+from mapmill.channels import told, without_end
 from mapmill.config import Area
+from mapmill.derive import metres_of, planned
 from mapmill.errors import ContractError
+from mapmill.features.settle import sampled, settle, shifts_and_scales
 from mapmill.fit import Fit, Look, Patches
 from mapmill.layout import Layout
 from mapmill.nets.model import Card, Net, load_model, save_model, with_reach
 from mapmill.nets.weights import load_encoder_weights, start_from
+from mapmill.normal import Statistics, shift_and_scale
 from mapmill.pool import PatchPool
 from mapmill.progress import track
 from mapmill.provenance import tags
@@ -40,13 +46,16 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     pool = PatchPool(area, area_path.stem, pools)
     _check_classes(area, chosen, pool)
     start = Start(area_path, area, model, chosen)
-    card = start.card(_card(area, model, chosen, pool))
+    card = _card(area, model, chosen, pool)
     train, val = (
         Patches(pool.images(), pool.labels(), pool.indices(split), pool.nodata, card)
         for split in ("train", "val")
     )
     if not len(train.indices):
         raise ContractError(pool.folders(), "no training patch", "at least one", "see select")
+    card = start.card(with_inputs(card, chosen, pool, train, metres_of(area)))
+    train, val = (replace(part, card=card) for part in (train, val))
+    train = replace(train, strata=pool.strata(train.indices))
     if not len(val.indices):
         log.warning("no validation patch: the last weights are kept, not the best")
     fit = Fit(
@@ -103,6 +112,41 @@ def _card(area: Area, model: str, chosen: Train, pool: PatchPool) -> Card:
     )
 
 
+def with_inputs(
+    card: Card, chosen: Train, pool: PatchPool, train: Patches, pixel: float | None
+) -> Card:
+    """The card with the channels that are computed, and how all are normalised.
+
+    Raises
+    ------
+    ContractError
+        if a channel cannot be made, or the store lacks the statistics of the normalisation.
+    """
+    method, of_bands = chosen.normalise, pool.all_statistics()
+    if of_bands.lacks(method):
+        found = f"a store without {of_bands.lacks(method)} of training pixels"
+        remedy = "rerun pack (pooled areas have no percentiles), or set it to standard"
+        raise ContractError(f"train.normalise: {method}", found, "all of them", remedy)
+    try:
+        channels = planned(chosen, card.bands, pixel)
+    except ValueError as error:
+        raise ContractError("train", str(error), "channels of its bands", "correct it") from None
+
+    def sample() -> Iterator[tuple[Tensor, Tensor]]:
+        for index in sampled(train.indices):
+            yield train.raw(index)[:2]
+
+    settled, of_channels = settle(channels, card.bands, of_bands, sample)
+    both = Statistics.joined([of_bands, of_channels]) if of_channels.mean else of_bands
+    shift, scale = shifts_and_scales(*shift_and_scale(method, both), settled)
+    for channel in settled:
+        log.info("channel %s: %s", channel.name, told(channel))
+    if without_end(settled):
+        log.warning("%s: tiles leave traces in the map", ", ".join(without_end(settled)))
+    features = [asdict(channel) for channel in settled]
+    return replace(card, features=features, normalise=method, shift=shift, scale=scale)
+
+
 class Start:
     """Where a net's first weights come from: chance, a file for its encoder, another model."""
 
@@ -112,7 +156,6 @@ class Start:
         self._weights = Layout(area_path.stem).download(file) if file else None
         self._init = init_of(area_path, area, model)
         self._is_resnet = chosen.encoder != "plain"
-        self._bands = area.bands
 
     def card(self, card: Card) -> Card:
         """A model that is fine-tuned keeps the normalisation that it was trained with."""
@@ -123,7 +166,10 @@ class Start:
             raise ContractError(
                 self._init, f"units {theirs.units}", card.units, "correct compose.units"
             )
-        return replace(card, mean=theirs.mean, sd=theirs.sd) if theirs.bands == card.bands else card
+        if (theirs.inputs, theirs.bands) != (card.inputs, card.bands):
+            return card  # start_from says what differs
+        kept = ("mean", "sd", "features", "normalise", "shift", "scale")
+        return replace(card, **{key: getattr(theirs, key) for key in kept})
 
     def prepare(self, net: Net, card: Card) -> None:
         """Set the first weights of a fresh net."""
@@ -131,7 +177,7 @@ class Start:
             _, took_head = start_from(net, card, self._init)
             log.info("starts from %s%s", self._init, "" if took_head else ", with a fresh head")
         elif self._weights is not None:
-            load_encoder_weights(net, self._weights, self._bands)
+            load_encoder_weights(net, self._weights, card.inputs)
             log.info("the encoder starts from %s", self._weights)
         elif self._is_resnet:
             log.info("the encoder starts at random: no train.weights are named")
