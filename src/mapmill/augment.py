@@ -182,18 +182,25 @@ def _taken(values_CHW: Tensor, rows: Array, cols: Array, change: Change) -> Tens
 def normal_numbers(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:
     """Normally distributed numbers, float32; of one seed the same on every device, to rounding.
 
-    Numbers 0, 1, 2 ... are hashed to two uniform ones each, which Box and Muller (1958) turn into
-    one.
+    Numbers 0, 1, 2 ... are hashed to uniform ones, of which Box and Muller (1958) turn each two
+    into two normal ones.
     """
-    number = torch.arange(int(np.prod(shape)), device=device, dtype=torch.int64)
-    first, second = (_hashed(2 * number + each, seed) for each in (0, 1))
-    radius = (-2 * ((first + 1) / (LIMIT + 1)).log()).sqrt()
-    return (radius * torch.cos(second * (2 * np.pi / (LIMIT + 1)))).reshape(shape).float()
+    count = int(np.prod(shape))
+    number = torch.arange(count + count % 2, device=device, dtype=torch.int32)
+    share = _hashed(number, seed).float().mul_(2.0**-32).add_(0.5).clamp_(2.0**-33, 1)
+    first, second = share.chunk(2)
+    radius, angle = first.log_().mul_(-2).sqrt_(), second.mul_(2 * np.pi)
+    return torch.cat([angle.cos() * radius, angle.sin() * radius])[:count].reshape(shape)
 
 
 def _hashed(number: Tensor, seed: int) -> Tensor:
-    """Whole numbers from 0 to LIMIT: the last mixing steps of MurmurHash3 (Appleby)."""
-    mixed = (number + seed * 0x9E3779B1) & LIMIT
+    """Whole numbers of 32 bits (int32): the last mixing steps of MurmurHash3 (Appleby)."""
+    mixed = number + _signed(seed * 0x9E3779B1)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        mixed = ((mixed ^ (mixed >> shift)) * factor) & LIMIT
-    return mixed ^ (mixed >> 16)
+        mixed = (mixed ^ (mixed >> shift) & (LIMIT >> shift)) * _signed(factor)
+    return mixed ^ (mixed >> 16) & (LIMIT >> 16)
+
+
+def _signed(value: int) -> int:
+    """The same 32 bits as a number of int32."""
+    return (value + 2**31 & LIMIT) - 2**31

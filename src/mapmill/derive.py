@@ -70,7 +70,7 @@ def _formula(
         if band is None or band not in bands:
             raise ValueError(
                 f"features: {name} with {symbol}, which no band stands for; say which: "
-                f"roles: {{{symbol}: {bands[0]}}}, or constants"
+                f"roles: {{{symbol}: BAND}}, or constants"
             )
         sources[symbol] = band
     if depends_on_scale(formula, constants) and chosen.reflectance is None:

@@ -1,18 +1,21 @@
 """What a net is shown: normalised bands and channels, 0 where invalid, without seams."""
 
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mapmill.channels import reach_of
 from mapmill.derive import planned
+from mapmill.errors import ContractError
 from mapmill.features.settle import settle, shifts_and_scales
 from mapmill.grid import Window
 from mapmill.infer import Predictor, tiles_of
 from mapmill.inputs import inputs_of, normalise, valid_in
-from mapmill.nets.model import Card, build
+from mapmill.nets.model import Card, build, load_model
 from mapmill.normal import METHODS, Statistics, shift_and_scale
 from mapmill.sections import Train
 
@@ -223,3 +226,38 @@ def test_prediction_with_channels_leaves_no_trace_of_tiles(block, tile):
             for each in tiles_of(part, tile, net.stride):
                 found[:, *each.slices(grid)] = predictor.probabilities(each, grid, read)
     assert np.array_equal(found, whole)
+
+
+def test_models_of_before_load_and_normalise_as_they_did(tmp_path):
+    """Otherwise every model trained so far would be lost, or map other classes than it did."""
+    torch.manual_seed(0)
+    path, net = tmp_path / "model.safetensors", build(CARD)
+    fields = ("net", "width", "depth", "bands", "classes", "mean", "sd", "provenance")
+    old = {key: getattr(CARD, key) for key in (*fields, "encoder", "units", "reach")}
+    tensors = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+    save_file(tensors, path, metadata={"mapmill": json.dumps(old)})
+    _, card = load_model(path)
+    assert card == CARD and card.inputs == CARD.bands
+    image, valid = torch.rand((1, 2, 8, 8)), torch.ones((1, 8, 8), dtype=bool)
+    expected = (image[0, 1].numpy() - 0.25) / 0.125
+    np.testing.assert_allclose(inputs_of(image, valid, card)[0, 1], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shift": [1.0]},
+        {"features": [{"name": "x", "kind": "exec", "sources": {}}]},
+        {"features": [{"name": "x", "kind": "formula", "sources": {}, "formula": "open(1)"}]},
+        {"features": [{"name": "x"}]},
+    ],
+)
+def test_a_model_whose_channels_make_no_sense_is_refused(tmp_path, changes):
+    """Otherwise a damaged or hostile file would end in a traceback, or in wrong numbers."""
+    path = tmp_path / "model.safetensors"
+    tensors = {name: tensor.contiguous() for name, tensor in build(CARD).state_dict().items()}
+    text = json.dumps(asdict(CARD) | changes)
+    save_file(tensors, path, metadata={"mapmill": text})
+    with pytest.raises(ContractError, match=r"model\.safetensors") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
