@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mapmill.channels import reach_of
 from mapmill.config import Area
 from mapmill.consistency import sizes_of
+from mapmill.derive import planned
 from mapmill.errors import ConfigError
 from mapmill.layout import Layout
 from mapmill.parse import parse_area
@@ -61,10 +63,12 @@ def _check_init(path: Path, area: Area, name: str, named: str) -> None:
     other, run = run_beside(path, named, key)
     _agree(path, key, named, "bands", other.bands, area.bands)
     _agree(path, key, named, "compose.units", other.compose.units, area.compose.units)
-    sizes = ["encoder", "width"] + ["depth"] * (chosen.encoder == "plain")
+    sizes = ["encoder", "width", "normalise"] + ["depth"] * (chosen.encoder == "plain")
     for size in sizes:
         theirs, ours = getattr(other.train_of(run), size), getattr(chosen, size)
         _agree(path, key, named, size, theirs, ours)
+    theirs, ours = other.train_of(run).channel_names, chosen.channel_names
+    _agree(path, key, named, "features", theirs or ["none"], ours or ["none"])
     chain = [f"{path.stem}/{name}"]
     while named not in chain:
         chain.append(named)
@@ -236,4 +240,5 @@ def halo_of(path: Path, area: Area, map_name: str) -> int:
         area, run = run_beside(path, area.model, "model")
     chosen = area.train_of(run)
     # a tile starts on a multiple of the stride: up to that much more on each side
-    return reach_bound(chosen.encoder, chosen.depth) + (1 << max(5, chosen.depth))
+    around = reach_of(planned(chosen, area.bands, pixel=1.0, lenient=True))
+    return reach_bound(chosen.encoder, chosen.depth) + around + (1 << max(5, chosen.depth))

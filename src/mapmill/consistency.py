@@ -4,6 +4,7 @@ They raise a ValueError whose message is `key: what is wrong`.
 """
 
 from mapmill.config import Area
+from mapmill.derive import metres_of, planned
 from mapmill.grid import Window
 from mapmill.sections import VECTOR_SUFFIXES
 
@@ -193,6 +194,16 @@ def split_fits(area: Area) -> None:
         raise ValueError("select.split.buffer: auto, but no runs whose nets it could be for")
 
 
+def features_fit(area: Area) -> None:
+    """Channels are made from bands that exist; slopes have a size of pixels."""
+    for name in area.runs:
+        try:
+            planned(area.train_of(name), area.bands, metres_of(area), lenient=True)
+        except ValueError as error:
+            _, _, problem = str(error).partition(": ")
+            raise ValueError(f"train.features (run {name}): {problem}") from None
+
+
 def encoders_fit(area: Area) -> None:
     """Weights are for a ResNet, and a run starts from one thing only."""
     for name in area.runs:
@@ -254,4 +265,5 @@ CHECKS = (
     split_fits,
     patches_fit,
     encoders_fit,
+    features_fit,
 )

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mapmill.channels import reach_of
 from mapmill.errors import ContractError
 from mapmill.grid import Window
-from mapmill.nets.model import Card, Net, normalise, reach
+from mapmill.inputs import inputs_of, tensor_of
+from mapmill.nets.model import Card, Net, reach
 
 Array = NDArray[Any]
 SMALL = 20_480
@@ -32,14 +34,15 @@ class Predictor:
     card: Card
     device: torch.device
     halo: int
-    """The net's reach in pixels."""
+    """Reach in pixels of the net and of the channels that it is shown."""
 
     @classmethod
     def of(cls, net: Net, card: Card, device: torch.device) -> "Predictor":
         """Measure the reach and move the net to its device."""
         halo = card.reach
         if halo is None:
-            halo = reach(net, len(card.bands), net.stride)
+            halo = reach(net, len(card.inputs), net.stride)
+        halo += reach_of(card.channels)
         return cls(net.to(device, memory_format=torch.channels_last), card, device, halo)  # type: ignore[call-overload]
 
     @torch.inference_mode()
@@ -51,10 +54,10 @@ class Predictor:
         sizes = [-(-(end - s) // stride) * stride for end, s in zip(ends, start, strict=True)]
         around = Window(*start, *sizes)
         image_BYX, valid_YX = read_reflected(around, grid, read)
-        ready = normalise(image_BYX[None], valid_YX[None], self.card)
-        tensor = torch.from_numpy(ready).to(self.device)
+        valid_NHW = torch.from_numpy(np.ascontiguousarray(valid_YX[None])).to(self.device)
+        tensor = inputs_of(tensor_of(image_BYX[None], self.device), valid_NHW, self.card)
         # PyTorch convolves one small image by other code than a large one; two are never small.
-        smallest = min(len(self.card.bands), self.card.width / 2 ** (self.card.depth + 1))
+        smallest = min(len(self.card.inputs), self.card.width / 2 ** (self.card.depth + 1))
         if smallest * tensor.shape[2] * tensor.shape[3] <= SMALL:
             tensor = tensor.expand(2, -1, -1, -1)
         logits_NKHW = self.net(tensor.contiguous(memory_format=torch.channels_last))

@@ -1,7 +1,7 @@
 """Patches of one or more areas, brought to the bands, classes and units of the one that learns."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from mapmill.areafile import Held, matched
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.layout import Layout
+from mapmill.normal import Statistics
 from mapmill.sections import Pool
 from mapmill.store import PatchStore, store_of
 
@@ -36,6 +37,17 @@ class Member:
         ordered = self.bands == list(range(len(self.store.attributes["bands"])))
         same = np.array_equal(self.classes, np.arange(len(self.classes)))
         return ordered and same and (self.scale, self.offset) == (1.0, 0.0)
+
+    def statistics(self) -> Statistics:
+        """Of the training pixels there, in bands and units here."""
+        found = Statistics.of_store(self.store.attributes["statistics"])
+
+        def moved(row: list[float] | None, offset: float) -> Any:
+            return row and [row[band] * self.scale + offset for band in self.bands]
+
+        rows = (found.mean, found.sd, found.least, found.most, found.low, found.high)
+        offsets = (self.offset, 0.0, *[self.offset] * 4)
+        return Statistics(*(moved(row, offset) for row, offset in zip(rows, offsets)))
 
 
 class PatchPool:
@@ -147,6 +159,30 @@ class PatchPool:
             found = self.members[0].store.attributes["statistics"]
             return found["mean"], found["sd"]
         return mean.tolist(), np.sqrt(variance).tolist()
+
+    def all_statistics(self) -> Statistics:
+        """The same with ranges and percentiles, as far as the stores tell them.
+
+        Of several areas the range is known and no percentile.
+        """
+        mean, sd = self.statistics()
+        members = [m.statistics() for m in self.members]
+        if len(members) == 1:
+            return replace(members[0], mean=mean, sd=sd)
+        lows = [found.least for found in members if found.least is not None]
+        highs = [found.most for found in members if found.most is not None]
+        if len(lows) < len(members) or len(highs) < len(members):
+            return Statistics(mean, sd)
+        least, most = np.min(lows, axis=0), np.max(highs, axis=0)
+        return Statistics(mean, sd, least.tolist(), most.tolist())
+
+    def strata(self, indices: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Number of the fold of each patch, those of other areas apart; None without folds."""
+        folds = [m.store.column("fold").astype(np.int64) for m in self.members]
+        if len(folds) == 1 and (folds[0] < 0).all():
+            return None
+        apart = [fold + 1000 * number for number, fold in enumerate(folds)]
+        return np.concatenate(apart)[indices]
 
     def folders(self) -> str:
         """Where the patches are, for messages."""

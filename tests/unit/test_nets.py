@@ -5,7 +5,6 @@ import pickle
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,7 +15,6 @@ from mapmill.nets.model import (
     build,
     choose_device,
     load_model,
-    normalise,
     reach,
     save_model,
     with_reach,
@@ -247,33 +245,6 @@ def test_the_reach_travels_with_the_model(tmp_path):
     save_model(path, trained().state_dict(), card)
     net, found = load_model(path)
     assert found == card == replace(CARD, reach=reach(net, 2, net.stride))
-
-
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_normalise_scales_by_band_and_puts_invalid_pixels_at_zero(dtype):
-    """Otherwise nodata would look like a dark surface, or one band be scaled by another's."""
-    random = np.random.default_rng(0)
-    image = random.integers(1, 65535, (2, 2, 6, 7)).astype(dtype)
-    valid = random.random((2, 6, 7)) < 0.7
-    if dtype == "float32":
-        image[:, 0][~valid] = np.nan
-        image[:, 1][~valid] = np.inf
-    with np.errstate(invalid="ignore"):
-        found = normalise(image, valid, CARD)
-    assert found.dtype == np.float32
-    for n, band, row, col in np.ndindex(*image.shape):
-        expected = 0.0
-        if valid[n, row, col]:
-            expected = (float(image[n, band, row, col]) - CARD.mean[band]) / CARD.sd[band]
-        assert found[n, band, row, col] == pytest.approx(expected, rel=1e-5, abs=1e-5)
-        assert valid[n, row, col] or found[n, band, row, col] == 0
-
-
-def test_a_band_that_never_varies_stays_finite():
-    """Otherwise one constant band would turn the whole training into NaN."""
-    flat = replace(CARD, sd=[0.0, 1.0])
-    found = normalise(np.full((1, 2, 4, 4), 7, np.uint16), np.ones((1, 4, 4), bool), flat)
-    assert np.isfinite(found).all()
 
 
 def test_a_device_that_is_not_there_is_an_error(monkeypatch):

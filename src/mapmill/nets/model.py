@@ -4,15 +4,14 @@ The file is a safetensors file; reading it executes no code.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mapmill.channels import Channel, names_shown, read_channels
 from mapmill.errors import ContractError
 from mapmill.nets.resnet import RESNETS, ResNetUNet
 from mapmill.nets.unet import UNet
@@ -48,13 +47,31 @@ class Card:
     """Units of the image."""
     reach: int | None = None
     """What `reach` measured, in pixels; None where nobody did."""
+    features: list[dict[str, Any]] = field(default_factory=list)
+    """Channels computed from the bands, after them; see `Channel`."""
+    normalise: str = "standard"
+    """One of normal.METHODS."""
+    shift: list[float] = field(default_factory=list)
+    """Subtracted from each input; where it is empty `mean` is."""
+    scale: list[float] = field(default_factory=list)
+    """What each input is then divided by; where it is empty by `sd`."""
+
+    @property
+    def channels(self) -> list[Channel]:
+        """The channels that are computed, those that the net does not see among them."""
+        return read_channels(self.features, self.bands)
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of what the net sees: bands, and channels computed from them."""
+        return [*self.bands, *names_shown(self.channels)]
 
 
 def build(card: Card) -> Net:
     """A net with fresh weights."""
     if card.net != "unet":
         raise ContractError("model", f"net {card.net!r}", "unet", "use a newer mapmill")
-    bands, classes = len(card.bands), len(card.classes)
+    bands, classes = len(card.inputs), len(card.classes)
     if card.encoder == "plain":
         return UNet(bands, classes, card.width, card.depth)
     if card.encoder not in RESNETS:
@@ -66,7 +83,7 @@ def build(card: Card) -> Net:
 def with_reach(card: Card) -> Card:
     """The card with the measured reach of its net, so that prediction need not measure it."""
     net = build(card)
-    return replace(card, reach=reach(net, len(card.bands), net.stride))
+    return replace(card, reach=reach(net, len(card.inputs), net.stride))
 
 
 def save_model(path: Path, state: State, card: Card) -> None:
@@ -91,16 +108,24 @@ def load_model(path: Path) -> tuple[Net, Card]:
     try:
         with safe_open(path, "pt") as file:
             card = Card(**json.loads((file.metadata() or {})["mapmill"]))
+            _ = card.inputs  # ValueError for channels that cannot be made
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ContractError(path, f"no model ({error!r})", "a model of mapmill", remedy) from None
     net = build(card)
-    wrong = misfit(net.state_dict(), state)
+    wrong = misfit(net.state_dict(), state) or _missing_numbers(card)
     if wrong:
         raise ContractError(path, wrong, "weights that fit the card", remedy)
     net.load_state_dict(state)
     net.eval()
     return net, card
+
+
+def _missing_numbers(card: Card) -> str:
+    """What is wrong if there is not one shift and scale for each input."""
+    found = {len(card.shift or card.mean), len(card.scale or card.sd)}
+    wanted = len(card.inputs)
+    return "" if found == {wanted} else f"{min(found)} numbers to normalise {wanted} inputs"
 
 
 def misfit(own: State, state: State) -> str:
@@ -117,16 +142,6 @@ def misfit(own: State, state: State) -> str:
             wrong.append(f"{name} with values that are no numbers")
     more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
     return ", ".join(wrong[:SHOWN]) + more
-
-
-def normalise(
-    image_NCHW: NDArray[Any], valid_NHW: NDArray[np.bool_], card: Card
-) -> NDArray[np.float32]:
-    """Subtract the mean, divide by the standard deviation; invalid pixels become exactly 0."""
-    mean = np.array(card.mean, np.float32)[:, None, None]
-    sd = np.array([value if value > 0 else 1.0 for value in card.sd], np.float32)[:, None, None]
-    scaled = (image_NCHW.astype(np.float32) - mean) / sd
-    return np.where(valid_NHW[:, None], scaled, np.float32(0))
 
 
 def reach(net: nn.Module, bands: int, stride: int, limit: int = 4096) -> int:

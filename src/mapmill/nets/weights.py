@@ -96,7 +96,7 @@ def start_from(net: Net, card: Card, path: Path) -> tuple[Card, bool]:
         if the file is no model, or one of another kind, size or other bands than `card`.
     """
     trained, other = load_model(path)
-    for key in ("net", "encoder", "width", "bands", "depth"):
+    for key in ("net", "encoder", "width", "bands", "inputs", "depth"):
         found, expected = getattr(other, key), getattr(card, key)
         unused = key == "depth" and card.encoder != "plain"
         if found != expected and not unused:

@@ -15,6 +15,7 @@ from mapmill.sections.acquire import (
 from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Line, Name, RunOfArea, Section
 from mapmill.sections.compose import Compose, Mask, Pansharpen
 from mapmill.sections.downsample import Downsample
+from mapmill.sections.features import Feature, Inputs
 from mapmill.sections.imagery import (
     CATALOGUES,
     Catalogue,
@@ -42,7 +43,9 @@ __all__ = [
     "Compose",
     "Download",
     "Downsample",
+    "Feature",
     "GridSection",
+    "Inputs",
     "Labels",
     "Line",
     "Map",

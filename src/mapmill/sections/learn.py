@@ -6,7 +6,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mapmill.sections.acquire import Remote
 from mapmill.sections.base import Distinct, Name, RunOfArea, Section, Seed
+from mapmill.sections.features import Inputs
 from mapmill.sections.loss import Loss, LossShape, loss_terms
+from mapmill.sections.sampling import Sampling
 
 
 class Weights(Remote):
@@ -45,7 +47,7 @@ def _named_pools(value: Any) -> Any:
 Pools = Annotated[dict[Name, Pool], BeforeValidator(_named_pools)]
 
 
-class Train(Section):
+class Train(Inputs, Sampling):
     """One run of training; `runs` overrides any of it by name."""
 
     net: Literal["unet"] = "unet"
@@ -82,13 +84,8 @@ class Train(Section):
     size: int | None = Field(default=None, ge=16)
     """Side of the patches that are learnt from, one of those that are packed, in pixels; by
     default `select.size`."""
-    crop: int | None = Field(default=None, ge=16)
-    """Side of a random crop of the patch; the whole patch by default. Sides that do not divide by
-    the net's stride are filled up with ignored pixels."""
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
-    jitter: float = Field(default=0.0, ge=0)
-    """Standard deviation of a random gain and offset per band, in standard deviations."""
     validate_every: int = Field(default=50, ge=1)
     """Steps between two looks at the validation part; the best of them is kept."""
     seeds: Annotated[list[Seed], Distinct] = Field(default_factory=lambda: [1], min_length=1)
