@@ -22,7 +22,7 @@ from mapmill.raster.opening import Array
 CACHE = {"GDAL_CACHEMAX": 8 * 2**20}
 """Bytes of decoded pieces that GDAL keeps: few, since none is needed twice."""
 Convert = Callable[[Array], Array]
-ROOM_PIXELS = 2**26
+ROOM_PIXELS = 2**25
 """Label pixels in memory at a time, of all threads."""
 PIECE_PIXELS = 2**22
 """Label pixels to read at a time, at least: fewer would stay in cache, but cost more calls."""
