@@ -60,10 +60,9 @@ def _check_init(path: Path, area: Area, name: str, named: str) -> None:
     other, run = run_beside(path, named, key)
     _agree(path, key, named, "bands", other.bands, area.bands)
     _agree(path, key, named, "compose.units", other.compose.units, area.compose.units)
-    sizes = ["encoder", "width"] + ["depth"] * (chosen.encoder == "plain")
-    for size in sizes:
-        theirs, ours = getattr(other.train_of(run), size), getattr(chosen, size)
-        _agree(path, key, named, size, theirs, ours)
+    differs = other.train_of(run).design.first_difference(chosen.design)
+    if differs:
+        _agree(path, key, named, *differs)
     chain = [f"{path.stem}/{name}"]
     while named not in chain:
         chain.append(named)
@@ -224,10 +223,11 @@ def labels_file(area: Area) -> str:
 
 def halo_of(path: Path, area: Area, map_name: str) -> int:
     """Pixels around a block that the nets of a map may look at; never too few."""
-    run = area.run_of(map_name)
+    context, run = area.predict.context, area.run_of(map_name)
     if run is None:
         assert area.model is not None  # since maps_fit holds
         area, run = run_beside(path, area.model, "model")
-    chosen = area.train_of(run)
+    design = area.train_of(run).design
+    bound = reach_bound(design)
     # a tile starts on a multiple of the stride: up to that much more on each side
-    return reach_bound(chosen.encoder, chosen.depth) + (1 << max(5, chosen.depth))
+    return (context if bound is None else bound) + max(32, design.stride)

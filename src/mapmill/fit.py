@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from mapmill.errors import ContractError
 from mapmill.losses import Shape, class_weights, loss_of
 from mapmill.metrics import confusion_matrix, mean_iou, overall_accuracy
+from mapmill.nets.heads import total_loss, whole_strides
 from mapmill.nets.model import Card, Net, State, build, choose_device, normalise
+from mapmill.nets.parts import centre
 
 if TYPE_CHECKING:
     from mapmill.sections import Train
@@ -120,18 +122,6 @@ def rate_at(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def whole_strides(net: Net, image_NCHW: Tensor) -> Tensor:
-    """Logits (N, K, H, W) of an image of any size.
-
-    Rows and columns of 0, as invalid pixels have, are added at the bottom and right up to a
-    multiple of the net's stride, and their logits are cut off: they count in no loss and no score.
-    """
-    height, width = image_NCHW.shape[2:]
-    padded_NCHW = nn.functional.pad(image_NCHW, (0, -width % net.stride, 0, -height % net.stride))
-    logits_NKHW: Tensor = net(padded_NCHW)[:, :, :height, :width]
-    return logits_NKHW
-
-
 class Fit:
     """One run of training.
 
@@ -207,8 +197,10 @@ class Fit:
     def _loss(self, image_NCHW: Tensor, label_NHW: Tensor) -> tuple[Tensor, Tensor]:
         half = self.chosen.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits_NKHW = whole_strides(self.net, image_NCHW)
-        return self.loss(logits_NKHW, label_NHW, self.weight_K), logits_NKHW
+            outputs = whole_strides(self.net, image_NCHW)
+        seen_NHW = centre(label_NHW, *outputs.mask_NKHW.shape[2:])
+        loss = total_loss(self.loss, outputs, seen_NHW, self.weight_K, self.chosen.label_weight)
+        return loss, outputs.mask_NKHW
 
     def _tensors(self, image_NCHW: Array, label_NHW: Array) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(np.ascontiguousarray(image_NCHW)).to(self.device)
@@ -223,10 +215,11 @@ class Fit:
         for start in range(0, len(self.val.indices), self.chosen.batch):
             image, label = self.val.batch(self.val.indices[start : start + self.chosen.batch])
             loss, logits_NKHW = self._loss(*self._tensors(image, label))
-            if (label > 0).any():
+            if (centre(label, *logits_NKHW.shape[2:]) > 0).any():
                 losses.append(float(loss))
             mapped_NHW = logits_NKHW.argmax(dim=1).cpu().numpy() + 1
-            matrix += confusion_matrix(label, mapped_NHW, classes)
+            seen_NHW = centre(label, *mapped_NHW.shape[1:])
+            matrix += confusion_matrix(seen_NHW, mapped_NHW, classes)
         val_loss = float(np.mean(losses)) if losses else math.nan
         rate = self.optimiser.param_groups[0]["lr"]
         return Look(step, train_loss, val_loss, overall_accuracy(matrix), mean_iou(matrix), rate)

@@ -19,7 +19,7 @@ from mapmill.chain import VERSION
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(mapmill.__file__).parent
 LEVELS = [
-    {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach"},
+    {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach", "design"},
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
     | {"tiles", "splits", "chips", "extent", "indices"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
