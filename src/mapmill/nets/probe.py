@@ -8,7 +8,11 @@ GLOBAL = "global"
 """The reach of a net in which every pixel can change every other."""
 
 
-def reach(net: Segmenter, bands: int, stride: int, limit: int = 4096) -> int | str:
+LEAST, STRIDES = 1024, 64
+"""Pixels, and strides, of the widest image that is tried."""
+
+
+def reach(net: Segmenter, bands: int, stride: int) -> int | str:
     """How many pixels away an input pixel can change the output: measured, not declared.
 
     A NaN is put on one line, in each phase of the stride, and followed to the output; along rows
@@ -16,11 +20,11 @@ def reach(net: Segmenter, bands: int, stride: int, limit: int = 4096) -> int | s
 
     Returns
     -------
-    pixels, or "global" where the reach is over `limit` / 2, so that no halo could be exact
+    pixels, or "global" where the reach is over about half of the widest image that is tried
     """
     was_training = net.training
     net.eval()
-    width = 16 * stride
+    width, limit = 16 * stride, max(LEAST, STRIDES * stride)
     try:
         while width <= limit:
             farthest = _farthest(net, bands, stride, width)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mapmill.design import Design
+from mapmill.design import SMP_STRIDE, Design
 from mapmill.errors import ContractError
 from mapmill.nets.parts import Segmenter
 
@@ -60,9 +60,15 @@ def _create(arch: str, encoder: str, options: dict[str, Any], **sizes: int) -> n
     given = {"encoder_name": encoder, "encoder_weights": None, **sizes}
     try:
         net: nn.Module = segmentation_models_pytorch.create_model(arch, **given, **options)
+        with torch.inference_mode():  # some take images of one size alone
+            net.eval()(torch.zeros(1, sizes["in_channels"], 2 * SMP_STRIDE, 3 * SMP_STRIDE))
+        net.train()
     except Exception as error:  # it has no error of its own
         reason = " ".join(str(error).split())[:300]
         raise ContractError(
-            f"smp {arch} on {encoder}", reason, "a net that it knows", "correct train.smp"
+            f"smp {arch} on {encoder}",
+            reason,
+            "a net that it knows, for images of any size",
+            "correct train.smp",
         ) from None
     return net
