@@ -37,10 +37,9 @@ def run(area_path: Path, map_name: str, block_name: str, output: Path) -> None:
     for model, predictor in zip(models, predictors, strict=True):
         if not predictor.is_exact:
             log.warning(
-                "%s reaches %s px: it is shown predict.context, %d px around each tile, and the "
-                "map depends on that and on predict.tile",
+                "%s looks at more than it is shown: %d px around each tile (predict.context); "
+                "the map depends on that and on predict.tile",
                 model,
-                predictor.card.reach,
                 predictor.halo,
             )
     window, place, pieces = _ground(area, layout, map_name, block_name)
