@@ -1,5 +1,6 @@
 """Keys of `train` that say how a net is built: presets, what goes together, what a run changes."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -8,9 +9,11 @@ import yaml
 from making import SMALL_AREA, write_area
 
 from mapmill.areafile import load_area
+from mapmill.cli import main
 from mapmill.design import CHOICES, Design
 from mapmill.errors import ConfigError
 from mapmill.nets.model import Card, build
+from mapmill.nets.table import told
 from mapmill.sections import PRESETS, Train
 from mapmill.settings import settings
 
@@ -170,3 +173,28 @@ def test_a_net_of_smp_beside_a_width():
     chosen = area(runs=runs).train_of("deeplab")
     assert chosen.design.smp == {**smp, "options": {}}
     assert chosen.design.first_difference(Design(net="smp", smp={**smp, "options": {}})) is None
+
+
+def test_the_command_lists_presets_and_runs(capsys):
+    """Otherwise the sizes in the documentation could not be had for a net of one's own."""
+    assert main(["nets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:-1]}
+    assert rows["unet"] == [f"{parameters(preset='unet'):,}", "16", "107", "px"]
+    assert set(rows) == set(PRESETS)
+    runs = {"unet": {}, "global": {"attention": "se"}}
+    area(runs=runs)
+    assert main(["nets", "config/areas/small.yaml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == ["unet", "global"]
+    assert lines[2].split()[1:] == [
+        f"{parameters(3, 3, width=4, depth=2, attention='se'):,}",
+        "4",
+        "global",
+    ]
+
+
+def test_the_documented_table_is_the_command_s():
+    """Otherwise the documentation would tell of other nets than there are."""
+    text = (Path(__file__).parents[2] / "docs/nets.md").read_text(encoding="utf-8")
+    assert told(None) in text
