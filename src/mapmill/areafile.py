@@ -63,12 +63,13 @@ def _check_init(path: Path, area: Area, name: str, named: str) -> None:
     other, run = run_beside(path, named, key)
     _agree(path, key, named, "bands", other.bands, area.bands)
     _agree(path, key, named, "compose.units", other.compose.units, area.compose.units)
-    sizes = ["encoder", "width", "normalise"] + ["depth"] * (chosen.encoder == "plain")
-    for size in sizes:
-        theirs, ours = getattr(other.train_of(run), size), getattr(chosen, size)
-        _agree(path, key, named, size, theirs, ours)
-    theirs, ours = other.train_of(run).channel_names, chosen.channel_names
-    _agree(path, key, named, "features", theirs or ["none"], ours or ["none"])
+    differs = other.train_of(run).design.first_difference(chosen.design)
+    if differs:
+        _agree(path, key, named, *differs)
+    theirs, ours = other.train_of(run).normalise, chosen.normalise
+    _agree(path, key, named, "normalise", theirs, ours)
+    named_there, named_here = other.train_of(run).channel_names, chosen.channel_names
+    _agree(path, key, named, "features", named_there or ["none"], named_here or ["none"])
     chain = [f"{path.stem}/{name}"]
     while named not in chain:
         chain.append(named)
@@ -234,11 +235,13 @@ def labels_file(area: Area) -> str:
 
 def halo_of(path: Path, area: Area, map_name: str) -> int:
     """Pixels around a block that the nets of a map may look at; never too few."""
-    run = area.run_of(map_name)
+    context, run = area.predict.context, area.run_of(map_name)
     if run is None:
         assert area.model is not None  # since maps_fit holds
         area, run = run_beside(path, area.model, "model")
     chosen = area.train_of(run)
+    design = chosen.design
+    bound = reach_bound(design)
     # a tile starts on a multiple of the stride: up to that much more on each side
     around = reach_of(planned(chosen, area.bands, pixel=1.0, lenient=True))
-    return reach_bound(chosen.encoder, chosen.depth) + around + (1 << max(5, chosen.depth))
+    return (context if bound is None else bound) + around + max(32, design.stride)

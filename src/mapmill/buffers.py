@@ -1,13 +1,20 @@
 """How far the parts of an area are to lie apart: as far as its nets see, and beyond."""
 
+from mapmill.channels import reach_of as channels_reach
 from mapmill.config import Area
+from mapmill.derive import planned
 from mapmill.reach import reach_bound
 
 
 def reach_of_run(area: Area, run: str) -> int:
-    """Pixels that the net of a run sees on each side of a pixel; never too few."""
+    """Pixels that a run sees on each side of a pixel, net and channels; never too few.
+
+    Of a net that looks at the whole image, what prediction shows it beside a tile.
+    """
     chosen = area.train_of(run)
-    return reach_bound(chosen.encoder, chosen.depth)
+    bound = reach_bound(chosen.design)
+    around = channels_reach(planned(chosen, area.bands, pixel=1.0, lenient=True))
+    return (area.predict.context if bound is None else bound) + around
 
 
 def reach_of(area: Area) -> tuple[int, str]:

@@ -81,6 +81,8 @@ def parser() -> argparse.ArgumentParser:
     vrt.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
     vrt.add_argument("period")
     vrt.add_argument("output", type=Path, help="in the folder that holds the blocks' folder")
+    nets = commands.add_parser("nets", help="print how large nets are and how far they see")
+    nets.add_argument("area", type=Path, nargs="?", help="of its runs; by default of the presets")
     commands.add_parser("schema", help="print the JSON schema of area files")
     _add_simulate(commands)
     return root
@@ -240,6 +242,12 @@ def _losses(area: Path) -> None:
     print(told(area))
 
 
+def _nets(area: Path | None) -> None:
+    from mapmill.nets.table import told
+
+    print(told(area))
+
+
 def _estimate(area: Path) -> None:
     from mapmill.areafile import load_area
     from mapmill.estimate import estimate, told
@@ -291,6 +299,7 @@ TOOLS: dict[str, Callable[..., int | None]] = {
     "check": _check,
     "show": _show,
     "losses": _losses,
+    "nets": _nets,
     "estimate": _estimate,
     "doctor": _doctor,
     "grid": _grid,

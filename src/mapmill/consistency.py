@@ -215,11 +215,34 @@ def encoders_fit(area: Area) -> None:
         if chosen.weights and chosen.init:
             raise ValueError(f"train.init (run {name}): both weights and init")
         side = chosen.crop or chosen.size or (area.select.size if area.select else 0)
-        stride = 32 if chosen.encoder != "plain" else 2**chosen.depth
-        if side and chosen.batch * (-(-side // stride)) ** 2 < 2:
+        stride = chosen.design.stride
+        if side and chosen.design.normalises and chosen.batch * (-(-side // stride)) ** 2 < 2:
             raise ValueError(
                 f"train.batch (run {name}): one value a channel at {side} px leaves nothing to "
                 "normalise over; raise batch, crop or select.size"
+            )
+
+
+def nets_fit(area: Area) -> None:
+    """One logit and its threshold are for two classes; an unpadded net has a patch to look at."""
+    count = len(area.classes)
+    if area.predict.threshold != 0.5 and count != 2:
+        raise ValueError(
+            f"predict.threshold: {area.predict.threshold}, for areas of two classes, and there "
+            f"are {count}"
+        )
+    for name in area.runs:
+        chosen = area.train_of(name)
+        if chosen.activation == "sigmoid" and count != 2:
+            raise ValueError(
+                f"train.activation (run {name}): sigmoid, for areas of two classes, and there "
+                f"are {count}; take softmax"
+            )
+        side = chosen.crop or (area.select.size if area.select else 0)
+        if side and side <= 2 * chosen.design.margin:
+            raise ValueError(
+                f"train.padding (run {name}): valid, which takes {chosen.design.margin} px from "
+                f"each side of patches of {side} px; lower depth or raise crop or select.size"
             )
 
 
@@ -266,4 +289,5 @@ CHECKS = (
     patches_fit,
     encoders_fit,
     features_fit,
+    nets_fit,
 )

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from mapmill.augment import changed, draw
 from mapmill.errors import ContractError
 from mapmill.inputs import inputs_of, tensor_of, valid_in
 from mapmill.losses import Shape, class_weights, loss_of
 from mapmill.metrics import confusion_matrix, mean_iou, overall_accuracy
+from mapmill.nets.heads import total_loss, whole_strides
 from mapmill.nets.model import Card, Net, State, build, choose_device
+from mapmill.nets.parts import centre
 from mapmill.sampling import balanced, by_strata, drawn
 
 if TYPE_CHECKING:
@@ -150,18 +152,6 @@ def rate_at(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def whole_strides(net: Net, image_NCHW: Tensor) -> Tensor:
-    """Logits (N, K, H, W) of an image of any size.
-
-    Rows and columns of 0, as invalid pixels have, are added at the bottom and right up to a
-    multiple of the net's stride, and their logits are cut off: they count in no loss and no score.
-    """
-    height, width = image_NCHW.shape[2:]
-    padded_NCHW = nn.functional.pad(image_NCHW, (0, -width % net.stride, 0, -height % net.stride))
-    logits_NKHW: Tensor = net(padded_NCHW)[:, :, :height, :width]
-    return logits_NKHW
-
-
 class Fit:
     """One run of training.
 
@@ -240,8 +230,10 @@ class Fit:
     def _loss(self, image_NCHW: Tensor, label_NHW: Tensor) -> tuple[Tensor, Tensor]:
         half = self.chosen.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits_NKHW = whole_strides(self.net, image_NCHW)
-        return self.loss(logits_NKHW, label_NHW, self.weight_K), logits_NKHW
+            outputs = whole_strides(self.net, image_NCHW)
+        seen_NHW = centre(label_NHW, *outputs.mask_NKHW.shape[2:])
+        loss = total_loss(self.loss, outputs, seen_NHW, self.weight_K, self.chosen.label_weight)
+        return loss, outputs.mask_NKHW
 
     @torch.inference_mode()
     def _look(self, step: int, train_loss: float) -> Look:
@@ -252,10 +244,11 @@ class Fit:
             picked = self.val.indices[start : start + self.chosen.batch]
             image, label = self.val.batch(picked, self.device)
             loss, logits_NKHW = self._loss(_ready(image), label)
-            if (label > 0).any():
+            seen_NHW = centre(label, *logits_NKHW.shape[2:])
+            if (seen_NHW > 0).any():
                 losses.append(float(loss))
             mapped_NHW = logits_NKHW.argmax(dim=1).cpu().numpy() + 1
-            matrix += confusion_matrix(label.cpu().numpy(), mapped_NHW, classes)
+            matrix += confusion_matrix(seen_NHW.cpu().numpy(), mapped_NHW, classes)
         val_loss = float(np.mean(losses)) if losses else math.nan
         rate = self.optimiser.param_groups[0]["lr"]
         return Look(step, train_loss, val_loss, overall_accuracy(matrix), mean_iou(matrix), rate)

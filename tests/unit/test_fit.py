@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from mapmill.errors import ContractError
-from mapmill.fit import CPU, Fit, Patches, ahead, batches, rate_at, whole_strides
+from mapmill.fit import CPU, Fit, Patches, ahead, batches, rate_at
 from mapmill.inputs import normalise, tensor_of
+from mapmill.nets.heads import whole_strides
 from mapmill.nets.model import Card, build
+from mapmill.nets.parts import Segmenter
 from mapmill.sections import Train
 
 CARD = Card("unet", 8, 2, ["B02", "B03"], ["field", "wood", "lake"], [500.0] * 2, [300.0] * 2, {})
@@ -191,7 +193,7 @@ def test_eight_patches_of_40_px_can_be_learnt_by_heart_with_a_resnet():
 def test_logits_of_any_size_lie_on_their_pixels(height, width):
     """Otherwise the padding would shift the image against its labels, or be scored itself."""
 
-    class Same(torch.nn.Module):
+    class Same(Segmenter):
         stride = 32
 
         def forward(self, image_NCHW):
@@ -201,7 +203,7 @@ def test_logits_of_any_size_lie_on_their_pixels(height, width):
             return image_NCHW
 
     image = torch.rand(2, 3, height, width) + 1
-    assert torch.equal(whole_strides(Same(), image), image)
+    assert torch.equal(whole_strides(Same(), image).mask_NKHW, image)
 
 
 def test_padding_counts_in_no_loss_and_no_score():

@@ -19,7 +19,7 @@ from mapmill.chain import VERSION
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(mapmill.__file__).parent
 LEVELS = [
-    {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach"}
+    {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach", "design"}
     | {"formulas", "channels"},
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
     | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"}

@@ -26,11 +26,13 @@ from mapmill.sections.imagery import (
     SentinelHub,
 )
 from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Predict, Train, Weights
+from mapmill.sections.net import PRESETS, Smp
 from mapmill.sections.pack import Pack
 from mapmill.sections.select import Select, Split
 
 __all__ = [
     "CATALOGUES",
+    "PRESETS",
     "SPLITS",
     "VECTOR_SUFFIXES",
     "Assess",
@@ -64,6 +66,7 @@ __all__ = [
     "Section",
     "Select",
     "SentinelHub",
+    "Smp",
     "Split",
     "Train",
     "Weights",

@@ -8,6 +8,7 @@ from mapmill.sections.acquire import Remote
 from mapmill.sections.base import Distinct, Name, RunOfArea, Section, Seed
 from mapmill.sections.features import Inputs
 from mapmill.sections.loss import Loss, LossShape, loss_terms
+from mapmill.sections.net import NetKeys
 from mapmill.sections.sampling import Sampling
 
 
@@ -47,12 +48,9 @@ def _named_pools(value: Any) -> Any:
 Pools = Annotated[dict[Name, Pool], BeforeValidator(_named_pools)]
 
 
-class Train(Inputs, Sampling):
+class Train(NetKeys, Inputs, Sampling):
     """One run of training; `runs` overrides any of it by name."""
 
-    net: Literal["unet"] = "unet"
-    encoder: Literal["plain", "resnet18", "resnet34", "resnet50"] = "plain"
-    """plain: the U-Net's own, of `depth` levels; a ResNet halves five times."""
     weights: Weights | None = None
     """Weights that a ResNet encoder starts from; without them it starts at random."""
     init: RunOfArea | None = None
@@ -62,10 +60,6 @@ class Train(Inputs, Sampling):
     only if it is named."""
     absent_classes: Literal["refuse", "warn"] = "refuse"
     """What to do where a class has no training pixel at all."""
-    width: int = Field(default=32, ge=1, le=1024)
-    """Channels of the finest level."""
-    depth: int = Field(default=4, ge=1, le=6)
-    """Number of halvings of the plain encoder."""
     loss: Loss = "cross-entropy"
     """cross-entropy, focal, dice, jaccard, tversky, lovasz, log-cosh, boundary, center, or a sum of
     them, such as `0.7*focal + 0.3*jaccard`."""
@@ -111,7 +105,13 @@ class Predict(Section):
     """The model over the whole grid."""
 
     tile: int = Field(default=1024, ge=64)
-    """Side of the square predicted at once, in pixels; it does not change the result."""
+    """Side of the square predicted at once, in pixels; it does not change the result, unless the
+    net looks at the whole of it."""
+    context: int = Field(default=256, ge=0, le=4096)
+    """Pixels around a tile that are shown to nets which look at the whole image; all others see
+    exactly what they reach."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Of two classes the second is mapped where its probability is larger than this."""
     threads: int = Field(default=2, ge=1)
     """CPU threads of one block."""
     members: bool = True

@@ -103,15 +103,12 @@ def _check_classes(area: Area, chosen: Train, pool: PatchPool) -> None:
 def _card(area: Area, model: str, chosen: Train, pool: PatchPool) -> Card:
     mean, sd = pool.statistics()
     return Card(
-        net=chosen.net,
-        width=chosen.width,
-        depth=chosen.depth,
+        **vars(chosen.design),
         bands=area.bands,
         classes=area.class_names,
         mean=mean,
         sd=sd,
         provenance=tags(area, "train", model, pack=pool.digest()),
-        encoder=chosen.encoder,
         units=area.compose.units,
     )
 
