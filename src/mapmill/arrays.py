@@ -27,7 +27,7 @@ TOLERANCE = 0.01
 class ChipImage:
     """All bands of a chip."""
 
-    image_BYX: Array  # noqa: N815
+    image_BYX: Array
     """(band, y, x) in the area's dtype, its nodata where any file has none."""
     place: Georeference
 

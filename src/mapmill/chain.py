@@ -12,7 +12,7 @@ VERSION = {
     "downsample": 1,
     "select": 2,
     "pack": 3,
-    "train": 2,
+    "train": 3,
     "predict": 2,
     "mosaic": 2,
     "assess": 2,

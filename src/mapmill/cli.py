@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     for name, about in (
         ("check", "check an area file and list the targets it makes"),
         ("show", "print the scores of an area's maps and where everything is"),
+        ("losses", "print how balanced the classes are, and the loss that fits"),
         ("estimate", "say what a map will ask for and write, before anything is downloaded"),
         ("doctor", "look whether all is there that an area needs: account, files, disk, programs"),
     ):
@@ -216,6 +217,12 @@ def _show(area: Path) -> None:
     print(f"report   {report}" if report.exists() else f"report   make report AREA={area.stem}")
 
 
+def _losses(area: Path) -> None:
+    from mapmill.balance import told
+
+    print(told(area))
+
+
 def _estimate(area: Path) -> None:
     from mapmill.areafile import load_area
     from mapmill.estimate import estimate, told
@@ -260,6 +267,7 @@ def _simulate(out: Path, size: int, seed: int, **options: Any) -> None:
 TOOLS: dict[str, Callable[..., int | None]] = {
     "check": _check,
     "show": _show,
+    "losses": _losses,
     "estimate": _estimate,
     "doctor": _doctor,
     "grid": _grid,

@@ -18,12 +18,14 @@ def classes_exist(area: Area) -> None:
     for key, value in ((area.labels and area.labels.codes) or {}).items():
         if value not in classes | {0}:
             raise ValueError(f"labels.codes.{key}: {value}, which is no class")
-    for value in area.downsample.class_weights:
-        if value not in classes:
-            raise ValueError(f"downsample.class_weights: {value}, which is no class")
-    for value in area.select.drop_only if area.select else []:
-        if value not in classes:
-            raise ValueError(f"select.drop_only: {value}, which is no class")
+    named = {"downsample.class_weights": list(area.downsample.class_weights)}
+    named["select.drop_only"] = area.select.drop_only if area.select else []
+    for run in area.runs:
+        named[f"train.given_weights (run {run})"] = list(area.train_of(run).given_weights)
+    for key, values in named.items():
+        for value in values:
+            if value not in classes:
+                raise ValueError(f"{key}: {value}, which is no class")
 
 
 def grid_or_chips(area: Area) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mapmill.errors import ContractError
-from mapmill.losses import class_weights, loss_by_name
+from mapmill.losses import Shape, class_weights, loss_of
 from mapmill.metrics import confusion_matrix, mean_iou, overall_accuracy
 from mapmill.nets.model import Card, Net, State, build, choose_device, normalise
 
@@ -170,8 +170,10 @@ class Fit:
         if prepare:
             prepare(net)
         self.net: Net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = loss_by_name(chosen.loss)
-        self.weight_K = class_weights(pixels, chosen.class_weights).to(self.device)
+        self.loss = loss_of(chosen.loss_terms, Shape(**chosen.loss_shape.as_numbers()))
+        self.weight_K = class_weights(
+            pixels, chosen.class_weights, chosen.given_weights, chosen.max_class_weight
+        ).to(self.device)
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), chosen.learning_rate, weight_decay=chosen.weight_decay
         )

@@ -26,8 +26,8 @@ class Moments:
     """Pixels of one patch or more, as float64 by band."""
 
     count: int
-    mean_B: Array  # noqa: N815
-    squares_B: Array  # noqa: N815
+    mean_B: Array
+    squares_B: Array
     """Sum of squared differences from the mean."""
 
     def __add__(self, other: "Moments") -> "Moments":

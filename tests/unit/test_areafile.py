@@ -130,6 +130,23 @@ MISTAKES = {
         ["runs.unet.los", "did you mean 'loss'?"],
     ),
     "wrong value of a run": ("unet: {}", "unet: {steps: 0}", ["runs.unet.steps", "found 0"]),
+    "no such loss": ("unet: {}", "unet: {loss: dise}", ["runs.unet.loss", "dise", "jaccard"]),
+    "a loss that weighs nothing": (
+        "unet: {}",
+        "unet: {loss: 0*dice + focal}",
+        ["runs.unet.loss", "0*dice", "nothing"],
+    ),
+    "a loss twice": ("unet: {}", "unet: {loss: dice+dice}", ["runs.unet.loss", "twice"]),
+    "weights not given": (
+        "unet: {}",
+        "unet: {class_weights: given}",
+        ["runs.unet", "given_weights"],
+    ),
+    "a weight of no class": (
+        "unet: {}",
+        "unet: {class_weights: given, given_weights: {9: 2}}",
+        ["train.given_weights", "run unet", "9", "no class"],
+    ),
     "a seed below zero": ("seeds: [1]", "seeds: [-1]", ["train.seeds", "-1"]),
     "a seed twice": ("seeds: [1]", "seeds: [1, 1]", ["train.seeds", "1"]),
     "crop larger than the tile": ("  width: 4", "  crop: 64", ["train.crop", "64", "32"]),

@@ -23,6 +23,7 @@ LEVELS = [
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
     | {"tiles", "splits", "chips", "extent", "indices"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
+    | {"balance", "borders"}
     | {"forest", "figures", "fit", "infer", "shift"}
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"}
     | {"cells", "moments"}

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mapmill.sections.acquire import Remote
 from mapmill.sections.base import Distinct, Name, RunOfArea, Section, Seed
+from mapmill.sections.loss import Loss, LossShape, loss_terms
 
 
 class Weights(Remote):
@@ -63,9 +64,19 @@ class Train(Section):
     """Channels of the finest level."""
     depth: int = Field(default=4, ge=1, le=6)
     """Number of halvings of the plain encoder."""
-    loss: Literal["cross-entropy", "dice", "cross-entropy+dice"] = "cross-entropy"
-    class_weights: Literal["none", "inverse", "sqrt-inverse"] = "sqrt-inverse"
-    """Weight of a class by the number of its training pixels, mean 1 over pixels."""
+    loss: Loss = "cross-entropy"
+    """cross-entropy, focal, dice, jaccard, tversky, lovasz, log-cosh, boundary, center, or a sum of
+    them, such as `0.7*focal + 0.3*jaccard`."""
+    loss_shape: LossShape = LossShape()
+    class_weights: Literal["none", "inverse", "sqrt-inverse", "effective", "given"] = "sqrt-inverse"
+    """Weight of a class by the number of its training pixels, mean 1 over pixels. Of no effect in
+    dice, jaccard, tversky and lovasz, where every class counts alike."""
+    given_weights: dict[int, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict
+    )
+    """For `given`: weight by class, 1 where not given."""
+    max_class_weight: float = Field(default=1000.0, ge=1)
+    """Largest weight of a class over the smallest."""
     steps: int = Field(default=400, ge=1)
     batch: int = Field(default=8, ge=1, le=4096)
     size: int | None = Field(default=None, ge=16)
@@ -86,6 +97,17 @@ class Train(Section):
     """CPU threads; part of the result, since they change the order of floating-point sums."""
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+    @property
+    def loss_terms(self) -> dict[str, float]:
+        """Factor of each term of the loss."""
+        return loss_terms(self.loss)
+
+    @model_validator(mode="after")
+    def _weights_given(self) -> "Train":
+        if (self.class_weights == "given") != bool(self.given_weights):
+            raise ValueError("one of class_weights: given and given_weights without the other")
+        return self
 
 
 class Predict(Section):

@@ -98,9 +98,9 @@ class Cell:
     """A spatial block, or a chip, with the labels of one part."""
 
     name: str
-    label_YX: Array  # noqa: N815
+    label_YX: Array
     """0 outside the part."""
-    mapped_BYX: Array  # noqa: N815
+    mapped_BYX: Array
     """Bands of the prediction."""
     bands: list[str]
     image: Callable[[], Array]
