@@ -15,7 +15,7 @@ from mapmill.tiles import Tile
 
 
 def tile(row, col, size, period="a"):
-    return Tile(period, "", Window(row, col, size, size), 1, 1, "train", None, "", ())
+    return Tile(period, "", Window(row, col, size, size), 1, 0, 0, 1, "train", None, "", ())
 
 
 TABLE = [
