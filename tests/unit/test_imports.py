@@ -138,7 +138,8 @@ def run(*command):
 
 def test_training_and_prediction_need_torch_and_numpy_alone():
     """Otherwise the model code could not be taken to a machine without the geographic libraries."""
-    names = ["fit", "infer", "losses", "metrics", "nets.model", "nets.unet"]
+    names = ["fit", "infer", "losses", "metrics", "nets.model", "nets.heads", "nets.smp"]
+    names += ["nets.weights"]
     done = run("-c", ALONE.format(blocked=HEAVY, names=names))
     assert done.returncode == 0, done.stderr
     refused = run("-c", ALONE.format(blocked={"torch"}, names=names))
