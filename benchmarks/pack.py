@@ -59,7 +59,19 @@ def make(folder: Path, size: int) -> None:
     bands = [f"B{number}" for number in range(BANDS)]
     form = Form(bands, "uint16", 1, ["2018-04"], ["train"], 64, "lz4")
     tiles = [
-        Tile("2018-04", "", GridWindow(row, col, SIDE, SIDE), 1.0, 0.0, 0.0, 1.0, "train", None, "", (0,))
+        Tile(
+            "2018-04",
+            "",
+            GridWindow(row, col, SIDE, SIDE),
+            1.0,
+            0.0,
+            0.0,
+            1.0,
+            "train",
+            None,
+            "",
+            (0,),
+        )
         for row, col in corners
     ]
     writer, chunks = StoreWriter(folder / "patches.zarr", form, {SIDE: tiles}, SIDE), form.chunks()

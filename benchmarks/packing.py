@@ -59,7 +59,19 @@ def make(folder: Path, size: int) -> None:
             write_raster(file, array, grid, block.window, bands=names, nodata=0, tags={})
     starts = range(0, size - SIDE + 1, SIDE)
     tiles = [
-        Tile("2018-04", "", Window(row, col, SIDE, SIDE), 1, 0, 0, 1, "train", None, "", (30_000,) * 3)
+        Tile(
+            "2018-04",
+            "",
+            Window(row, col, SIDE, SIDE),
+            1,
+            0,
+            0,
+            1,
+            "train",
+            None,
+            "",
+            (30_000,) * 3,
+        )
         for row in starts
         for col in starts
     ]

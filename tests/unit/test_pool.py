@@ -42,7 +42,18 @@ def make(name, image_NBYX, label_NYX, *, bands, classes, units="digital numbers"
     pixels_BP = training.transpose(1, 0, 2, 3)[:, ~missing.any(axis=1)]
     tiles = [
         Tile(
-            *("2018-04", "", Window(8 * n, 0, *label.shape), 1.0, 0.0, 0.0, 1.0, DEALT[n], None, ""),
+            *(
+                "2018-04",
+                "",
+                Window(8 * n, 0, *label.shape),
+                1.0,
+                0.0,
+                0.0,
+                1.0,
+                DEALT[n],
+                None,
+                "",
+            ),
             (0,) * len(classes),
         )
         for n, label in enumerate(label_NYX)

@@ -41,7 +41,19 @@ def labels(count=COUNT, side=SIDE):
 
 def tiles_of(count=COUNT, side=SIDE):
     return [
-        Tile("a", "", Window(3 * n, 5 * n, side, side), 1, 0, 0, 1, SPLITS[n % 3], n % 4, "", (n, 1, 2))
+        Tile(
+            "a",
+            "",
+            Window(3 * n, 5 * n, side, side),
+            1,
+            0,
+            0,
+            1,
+            SPLITS[n % 3],
+            n % 4,
+            "",
+            (n, 1, 2),
+        )
         for n in range(count)
     ]
 
