@@ -144,13 +144,8 @@ def run(*command):
 
 def test_training_and_prediction_need_torch_and_numpy_alone():
     """Otherwise the model code could not be taken to a machine without the geographic libraries."""
-<<<<<<< HEAD
-    names = ["fit", "infer", "losses", "metrics", "nets.model", "nets.unet"]
-    names += ["features.settle", "inputs", "augment", "sampling"]
-=======
     names = ["fit", "infer", "losses", "metrics", "nets.model", "nets.heads", "nets.smp"]
-    names += ["nets.weights"]
->>>>>>> f76e1f6c153d13416cc5a7460645447e48880f1a
+    names += ["nets.weights", "features.settle", "inputs", "augment", "sampling"]
     done = run("-c", ALONE.format(blocked=HEAVY, names=names))
     assert done.returncode == 0, done.stderr
     refused = run("-c", ALONE.format(blocked={"torch"}, names=names))
