@@ -39,6 +39,7 @@ def make(folder: Path, size: int) -> None:
     """Write an area and its labels, quality layers and imagery, as the stages before would."""
     import numpy as np
 
+    from mapmill.class_areas import ClassAreas, write_areas
     from mapmill.grid import Grid
     from mapmill.layout import Layout
     from mapmill.raster import write_raster
@@ -83,6 +84,9 @@ def make(folder: Path, size: int) -> None:
             (layout.quality(PERIOD, block.name), quality, ["observations", "state"]),
         ):
             write_raster(folder / path, array, grid, block.window, bands=bands, nodata=0, tags={})
+        area = np.bincount(label.ravel(), minlength=13) * 100.0
+        table = (folder / layout.downsample(block.name)).with_suffix(".csv")
+        write_areas(table, ClassAreas(*[area] * 4))
 
 
 def table(folder: Path) -> None:

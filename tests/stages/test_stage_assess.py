@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from making import simulated_scene
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
-from stages.stage_steps import PERIOD, area_with, mapmill, pack, select, write_blocks, write_quality
+from stages.stage_steps import (
+    PERIOD,
+    area_with,
+    mapmill,
+    pack,
+    select,
+    write_blocks,
+    write_labels,
+    write_quality,
+)
 
 SPLIT = {"method": "strips", "direction": "west-east", "train": 0.5, "val": 0.2, "test": 0.3}
 
@@ -33,7 +42,7 @@ def assessed(name, seed=0, **sections):
     write_blocks(area, "predict/landcover", result_BYX, names)
     write_blocks(area, f"compose/{PERIOD}", image_BYX, ["B02", "B03", "B04"])
     write_quality(area, image_BYX)
-    write_blocks(area, "downsample", label_YX[None], ["class"])
+    write_labels(area, label_YX)
     select(area)
     return area, label_YX, result_BYX
 
@@ -136,7 +145,7 @@ def test_forest_where_one_date_is_cloudy(small_area):
     }
     area = area_with("cloudy", select={"size": 32, "stride": 16, "split": SPLIT}, **sections)
     label_YX, image_BYX = simulated_scene()
-    write_blocks(area, "downsample", label_YX[None], ["class"])
+    write_labels(area, label_YX)
     clear_BYX = image_BYX.astype(np.float32)
     cloudy_BYX = clear_BYX.copy()
     cloudy_BYX[:, 40:120, 130:180] = np.nan

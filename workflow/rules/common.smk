@@ -179,14 +179,15 @@ def images_and_labels(wildcards):
 
 @plainly
 def select_inputs(wildcards):
-    """All that tiles are counted in, and the polygons that say what they serve."""
+    """All that tiles are counted in, areas of classes, and the polygons that say what tiles serve."""
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     found = images_and_labels(wildcards)
     if area.chips:
         return found
     quality = [str(layout.quality(p, b)) for p in area.periods for b in blocks(area)]
+    areas = [str(layout.downsample(b).with_suffix(".csv")) for b in blocks(area)]
     polygons = area.the_select().split.polygons
-    return found + quality + ([polygons] if polygons else [])
+    return found + quality + areas + ([polygons] if polygons else [])
 
 
 @plainly
