@@ -22,9 +22,21 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import compose
 import downsample
+import downsample_clean
+import pack
+import packing
+import select_tiles
 
-STAGES = {"downsample": downsample}
+STAGES = {
+    "compose": compose,
+    "downsample": downsample,
+    "downsample-clean": downsample_clean,
+    "select": select_tiles,
+    "pack": pack,
+    "pack-write": packing,
+}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mapmill.channels import reach_of
 from mapmill.config import Area
+from mapmill.consistency import sizes_of
+from mapmill.derive import planned
 from mapmill.errors import ConfigError
 from mapmill.layout import Layout
 from mapmill.parse import parse_area
@@ -60,10 +63,13 @@ def _check_init(path: Path, area: Area, name: str, named: str) -> None:
     other, run = run_beside(path, named, key)
     _agree(path, key, named, "bands", other.bands, area.bands)
     _agree(path, key, named, "compose.units", other.compose.units, area.compose.units)
-    sizes = ["encoder", "width"] + ["depth"] * (chosen.encoder == "plain")
-    for size in sizes:
-        theirs, ours = getattr(other.train_of(run), size), getattr(chosen, size)
-        _agree(path, key, named, size, theirs, ours)
+    differs = other.train_of(run).design.first_difference(chosen.design)
+    if differs:
+        _agree(path, key, named, *differs)
+    theirs, ours = other.train_of(run).normalise, chosen.normalise
+    _agree(path, key, named, "normalise", theirs, ours)
+    named_there, named_here = other.train_of(run).channel_names, chosen.channel_names
+    _agree(path, key, named, "features", named_there or ["none"], named_here or ["none"])
     chain = [f"{path.stem}/{name}"]
     while named not in chain:
         chain.append(named)
@@ -78,6 +84,7 @@ def _check_init(path: Path, area: Area, name: str, named: str) -> None:
 def _check_pools(path: Path, area: Area, run: str, pools: dict[str, Pool]) -> None:
     """Areas whose patches are pooled exist, have labels, and their patches fit once mapped."""
     sizes: dict[str, int] = {}
+    wanted = area.train_of(run).size
     for name, pool in pools.items():
         key = f"train.train_on.{name}"
         place = f"{path}: {key} (run {run})"
@@ -86,13 +93,17 @@ def _check_pools(path: Path, area: Area, run: str, pools: dict[str, Pool]) -> No
             raise ConfigError(
                 place, "an area without labels", "patches to learn from", "take it out"
             )
-        sizes[name] = other.select.size
+        sizes[name] = wanted or other.select.size
+        if sizes[name] not in sizes_of(other):
+            packed = ", ".join(map(str, sizes_of(other)))
+            remedy = "correct train.size, or add it to its select.more_sizes"
+            raise ConfigError(place, f"patches of {packed} px", f"{wanted} px", remedy)
         held = Held(other.bands, other.class_names, other.compose.units)
         matched(area, pool, held, place, key)
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"{size} px in {name}" for name, size in sizes.items())
         raise ConfigError(
-            f"{path}: train.train_on (run {run})", found, "patches of one size", "set select.size"
+            f"{path}: train.train_on (run {run})", found, "patches of one size", "set train.size"
         )
 
 
@@ -224,10 +235,13 @@ def labels_file(area: Area) -> str:
 
 def halo_of(path: Path, area: Area, map_name: str) -> int:
     """Pixels around a block that the nets of a map may look at; never too few."""
-    run = area.run_of(map_name)
+    context, run = area.predict.context, area.run_of(map_name)
     if run is None:
         assert area.model is not None  # since maps_fit holds
         area, run = run_beside(path, area.model, "model")
     chosen = area.train_of(run)
+    design = chosen.design
+    bound = reach_bound(design)
     # a tile starts on a multiple of the stride: up to that much more on each side
-    return reach_bound(chosen.encoder, chosen.depth) + (1 << max(5, chosen.depth))
+    around = reach_of(planned(chosen, area.bands, pixel=1.0, lenient=True))
+    return (context if bound is None else bound) + around + max(32, design.stride)

@@ -8,12 +8,12 @@ here and not in the modules so that planning need not import torch, numba or GDA
 VERSION = {
     "search": 1,
     "download": 1,
-    "compose": 1,
-    "downsample": 1,
-    "select": 2,
-    "pack": 2,
+    "compose": 2,
+    "downsample": 2,
+    "select": 3,
+    "pack": 3,
     "train": 3,
     "predict": 2,
     "mosaic": 2,
-    "assess": 2,
+    "assess": 3,
 }

@@ -23,7 +23,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "search": ["period", "output?", "figure?"],
     "download": ["file", "output"],
     "compose": ["period", "block", "output"],
-    "downsample": ["block", "output"],
+    "downsample": ["block", "output", "fraction?"],
     "select": ["output", "figure", "shift"],
     "pack": ["output"],
     "train": ["model", "output", "history", "figure"],
@@ -31,9 +31,11 @@ ARGUMENTS: dict[str, list[str]] = {
     "mosaic": ["map", "output", "item", "confidence", "figure"],
     "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary"],
 }
-"""Positional arguments; one with a ? may be left out: then it is only shown, not written."""
+"""Positional arguments; one with a ? may be left out: then it is not written."""
 NAMES = {"period", "block", "file", "model", "map"}
 """Arguments that are names; all others are paths."""
+THREADED = {"compose", "downsample", "select", "pack"}
+"""Stages with an option --threads; its number changes no byte of what they write."""
 HELP = {
     "search": "pin the scenes of a period",
     "download": "fetch and verify one file",
@@ -61,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
         for name in arguments:
             kind, many = (str if name in NAMES else Path), ("?" if name.endswith("?") else None)
             command.add_argument(name.removesuffix("?"), type=kind, nargs=many)
+        if stage in THREADED:
+            about = "threads to work in; no byte of what is written depends on them"
+            command.add_argument("--threads", type=_count, help=about)
     for name, about in (
         ("check", "check an area file and list the targets it makes"),
         ("show", "print the scores of an area's maps and where everything is"),
@@ -72,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
     grid = commands.add_parser("grid", help="print the grid section for the extent of a raster")
     grid.add_argument("raster", type=Path)
+    vrt = commands.add_parser("vrt", help="write one virtual raster over a period's blocks")
+    vrt.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
+    vrt.add_argument("period")
+    vrt.add_argument("output", type=Path, help="in the folder that holds the blocks' folder")
+    nets = commands.add_parser("nets", help="print how large nets are and how far they see")
+    nets.add_argument("area", type=Path, nargs="?", help="of its runs; by default of the presets")
     commands.add_parser("schema", help="print the JSON schema of area files")
     _add_simulate(commands)
     return root
@@ -95,6 +106,12 @@ def _add_simulate(commands: Any) -> None:
     )
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text}, not 1 to 256")
+    return int(text)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 if it worked, 1 after a mistake that the user can mend."""
     chosen = vars(parser().parse_args(arguments))
@@ -104,7 +121,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
         if command in VERSION:
-            _run_stage(command, [value for value in chosen.values() if value is not None])
+            threads = chosen.pop("threads", None)
+            options = {"threads": threads} if threads else {}
+            values = [value for value in chosen.values() if value is not None]
+            _run_stage(command, values, options)
         else:
             return TOOLS[command](**chosen) or 0
     except MapmillError as error:
@@ -135,13 +155,13 @@ def _with_area(error: MapmillError, area: Path | None) -> str:
     return f"{area}: {error}" if is_config and area and str(area) not in str(error) else str(error)
 
 
-def _run_stage(stage: str, values: list[str | Path]) -> None:
+def _run_stage(stage: str, values: list[str | Path], options: dict[str, int]) -> None:
     # Threads that spin while they wait make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log = logging.getLogger("mapmill")
     start = time.monotonic()
     log.info("mapmill %s %s: %s", __version__, stage, " ".join(str(value) for value in values))
-    importlib.import_module(f"mapmill.stages.{stage}").run(*values)
+    importlib.import_module(f"mapmill.stages.{stage}").run(*values, **options)
     log.info("%s took %.1f s", stage, time.monotonic() - start)
 
 
@@ -177,6 +197,11 @@ def _check(area: Path) -> None:
 def _check_files(path: Path, area: Any) -> None:
     """Files on disk that the area names are there."""
     named = [("train.weights", area.train_of(run).weights) for run in area.runs]
+    polygons = area.select.split.polygons if area.select else None
+    if polygons and not Path(polygons).exists():
+        raise ContractError(
+            f"{path}: select.split.polygons", f"no {polygons}", "the file", "correct it"
+        )
     if area.source != "sample":  # the sample's labels are in its archive
         named.append(("labels", area.labels))
     for key, remote in named:
@@ -217,6 +242,12 @@ def _losses(area: Path) -> None:
     print(told(area))
 
 
+def _nets(area: Path | None) -> None:
+    from mapmill.nets.table import told
+
+    print(told(area))
+
+
 def _estimate(area: Path) -> None:
     from mapmill.areafile import load_area
     from mapmill.estimate import estimate, told
@@ -246,6 +277,12 @@ def _grid(raster: Path) -> None:
     print(f"  bounds: [{left!r}, {bottom!r}, {right!r}, {top!r}]")
 
 
+def _vrt(area: Path, period: str, output: Path) -> None:
+    from mapmill.vrt import run
+
+    run(area, period, output)
+
+
 def _schema() -> None:
     from mapmill.config import Area
 
@@ -262,9 +299,11 @@ TOOLS: dict[str, Callable[..., int | None]] = {
     "check": _check,
     "show": _show,
     "losses": _losses,
+    "nets": _nets,
     "estimate": _estimate,
     "doctor": _doctor,
     "grid": _grid,
+    "vrt": _vrt,
     "schema": _schema,
     "simulate": _simulate,
 }

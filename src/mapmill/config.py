@@ -184,7 +184,7 @@ class Area(Section):
     def train_of(self, run: str) -> Train:
         """The training settings of a run: `train` with the run's changes."""
         self._known("runs", run)
-        return Train.model_validate({**self.train.model_dump(), **self.runs[run]})
+        return Train.model_validate({**self.train.model_dump(exclude_unset=True), **self.runs[run]})
 
     def run_of(self, map_name: str) -> str | None:
         """The run that makes a map; None where the area's `model` does."""

@@ -4,6 +4,7 @@ They raise a ValueError whose message is `key: what is wrong`.
 """
 
 from mapmill.config import Area
+from mapmill.derive import metres_of, planned
 from mapmill.grid import Window
 from mapmill.sections import VECTOR_SUFFIXES
 
@@ -44,6 +45,21 @@ def grid_or_chips(area: Area) -> None:
                 raise ValueError(
                     f"compose.bands: {band} is {held.count(band)} times in chips.images"
                 )
+
+
+def scenes_are_combined(area: Area) -> None:
+    """Masks and combinations are for scenes, with bands that their source serves."""
+    mask, pansharpen = area.compose.mask, area.compose.pansharpen
+    if area.chips:
+        given = area.compose.model_fields_set & {"mask", "pansharpen", "combine", "ndvi"}
+        if given:
+            raise ValueError(f"compose.{min(given)}: a key for scenes, beside chips")
+    others = pansharpen or (mask and mask.band_name != "SCL")
+    if area.source == "sentinelhub" and others:
+        raise ValueError(
+            f"compose.{'pansharpen' if pansharpen else 'mask'}: a band that Sentinel Hub does not "
+            "serve; beside compose.bands it serves SCL"
+        )
 
 
 def labels_fit(area: Area) -> None:
@@ -113,31 +129,79 @@ def window_fits(area: Area) -> None:
 
 
 def tiles_fit(area: Area) -> None:
-    """A tile is no larger than the area, a crop no larger than a tile; the split suits it."""
+    """A tile is no larger than the area."""
     if area.select is None:
         return
     if area.grid:
         part = extent_of(area)
-        if area.select.size > min(part.width, part.height):
+        for key, sizes in (("size", [area.select.size]), ("more_sizes", area.select.more_sizes)):
+            if max(sizes, default=0) > min(part.width, part.height):
+                raise ValueError(
+                    f"select.{key}: {max(sizes)}, larger than the area "
+                    f"({part.width} x {part.height} pixels)"
+                )
+
+
+def patches_fit(area: Area) -> None:
+    """What a run learns from is packed, and its crop is no larger."""
+    if area.select is None:
+        return
+    for name in area.runs:
+        chosen = area.train_of(name)
+        side, what = chosen.size or area.select.size, "train" if chosen.size else "select"
+        if chosen.crop and chosen.crop > side:
+            raise ValueError(f"train.crop: {chosen.crop}, larger than {what}.size ({side})")
+        if chosen.train_on is None and side not in sizes_of(area):
+            packed = ", ".join(map(str, sizes_of(area)))
             raise ValueError(
-                f"select.size: {area.select.size}, larger than the area "
-                f"({part.width} x {part.height} pixels)"
+                f"train.size (run {name}): {side}, which is not packed ({packed} is; see "
+                "select.more_sizes)"
             )
+
+
+def sizes_of(area: Area) -> list[int]:
+    """Sides of the patches that are packed, the main one first; none where there are no labels."""
+    if area.select is None:
+        return []
+    return [area.select.size, *area.select.more_sizes]
+
+
+FOR_CHIPS = ("chip", "column", "random", "subtiles")
+FOR_GRIDS = ("strips", "blocks", "strata", "subtiles", "random", "column")
+
+
+def split_fits(area: Area) -> None:
+    """The split suits a grid or chips, and what it names is there."""
+    if area.select is None:
+        return
     split = area.split()
-    for_chips = split.method in ("chip", "column") or split.strata is not None
-    if for_chips and not area.chips:
-        raise ValueError(f"select.split.method: {split.method}, for chips")
-    if area.chips and split.method in ("strips", "blocks"):
-        raise ValueError(f"select.split.method: {split.method}, for grids; use chip or column")
+    known = FOR_CHIPS if area.chips else FOR_GRIDS
+    if split.method not in known:
+        kind, other = ("grids", "chips") if area.chips else ("chips", "grids")
+        raise ValueError(
+            f"select.split.method: {split.method}, for {kind}; {other} have {', '.join(known)}"
+        )
     named = split.column or split.strata
-    if named and area.chips and not area.chips.table:
+    if area.chips and split.polygons:
+        raise ValueError("select.split.polygons: polygons, for grids; chips have chips.table")
+    if area.chips and named and not area.chips.table:
         raise ValueError(f"select.split: column {named}, but no chips.table")
+    if area.grid and named and not split.polygons:
+        raise ValueError(f"select.split: {named}, an attribute of polygons, but no polygons")
     if area.runs and not split.folds and split.method != "column" and split.train <= 0:
         raise ValueError("select.split.train: no share for training")
+    if split.buffer == "auto" and not area.runs:
+        raise ValueError("select.split.buffer: auto, but no runs whose nets it could be for")
+
+
+def features_fit(area: Area) -> None:
+    """Channels are made from bands that exist; slopes have a size of pixels."""
     for name in area.runs:
-        crop = area.train_of(name).crop
-        if crop and crop > area.select.size:
-            raise ValueError(f"train.crop: {crop}, larger than select.size ({area.select.size})")
+        try:
+            planned(area.train_of(name), area.bands, metres_of(area), lenient=True)
+        except ValueError as error:
+            _, _, problem = str(error).partition(": ")
+            raise ValueError(f"train.features (run {name}): {problem}") from None
 
 
 def encoders_fit(area: Area) -> None:
@@ -150,12 +214,35 @@ def encoders_fit(area: Area) -> None:
             )
         if chosen.weights and chosen.init:
             raise ValueError(f"train.init (run {name}): both weights and init")
-        side = chosen.crop or (area.select.size if area.select else 0)
-        stride = 32 if chosen.encoder != "plain" else 2**chosen.depth
-        if side and chosen.batch * (-(-side // stride)) ** 2 < 2:
+        side = chosen.crop or chosen.size or (area.select.size if area.select else 0)
+        stride = chosen.design.stride
+        if side and chosen.design.normalises and chosen.batch * (-(-side // stride)) ** 2 < 2:
             raise ValueError(
                 f"train.batch (run {name}): one value a channel at {side} px leaves nothing to "
                 "normalise over; raise batch, crop or select.size"
+            )
+
+
+def nets_fit(area: Area) -> None:
+    """One logit and its threshold are for two classes; an unpadded net has a patch to look at."""
+    count = len(area.classes)
+    if area.predict.threshold != 0.5 and count != 2:
+        raise ValueError(
+            f"predict.threshold: {area.predict.threshold}, for areas of two classes, and there "
+            f"are {count}"
+        )
+    for name in area.runs:
+        chosen = area.train_of(name)
+        if chosen.activation == "sigmoid" and count != 2:
+            raise ValueError(
+                f"train.activation (run {name}): sigmoid, for areas of two classes, and there "
+                f"are {count}; take softmax"
+            )
+        side = chosen.crop or (area.select.size if area.select else 0)
+        if side and side <= 2 * chosen.design.margin:
+            raise ValueError(
+                f"train.padding (run {name}): valid, which takes {chosen.design.margin} px from "
+                f"each side of patches of {side} px; lower depth or raise crop or select.size"
             )
 
 
@@ -191,11 +278,16 @@ def check(area: Area) -> None:
 CHECKS = (
     classes_exist,
     grid_or_chips,
+    scenes_are_combined,
     labels_fit,
     something_to_learn_from,
     maps_fit,
     sources_fit,
     window_fits,
     tiles_fit,
+    split_fits,
+    patches_fit,
     encoders_fit,
+    features_fit,
+    nets_fit,
 )

@@ -72,7 +72,7 @@ def wanted(area: Area, layout: Layout) -> Wanted:
     images: dict[str, int | None] = {}
     for period, listing in pinned.items():
         if listing.exists():
-            images |= _sizes(period, read_scenes(listing), area.compose.bands)
+            images |= _sizes(period, read_scenes(listing), area.compose.wanted)
     return Wanted(images, others, [p for p, listing in pinned.items() if not listing.exists()])
 
 

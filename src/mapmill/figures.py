@@ -1,6 +1,5 @@
 """Figures for the report. Colours of classes are the map's; every figure carries the credits."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
@@ -15,21 +14,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from mapmill.atomic import whole_file
 from mapmill.config import Area
 from mapmill.extent import extent_of
-from mapmill.grid import Window
-from mapmill.pieces import Pieces
 from mapmill.shift import Shift
-from mapmill.tiles import Tile
 
 Array = NDArray[Any]
 PICTURE = 1400
 """Longest side of a picture of the area, in pixels."""
-SPLIT_COLOURS = {"train": "#1f77b4", "val": "#e6a100", "test": "#b2182b"}
 
 
 def thinning(area: Area) -> int:
@@ -51,12 +46,12 @@ def save_credited(figure: Figure, path: Path, credits: Sequence[str]) -> None:
     plt.close(figure)
 
 
-def _room_for_credits(figure: Figure) -> None:
+def room_for_credits(figure: Figure) -> None:
     """Keep the constrained layout off the last line of the picture."""
     figure.set_layout_engine("constrained", rect=(0, 0.035, 1, 0.965))
 
 
-def _area_axes(area: Area, panels: int = 1, legend: float = 2.2) -> tuple[Figure, list[Axes]]:
+def area_axes(area: Area, panels: int = 1, legend: float = 2.2) -> tuple[Figure, list[Axes]]:
     """One or more panels of the area's shape, side by side if it is tall, else stacked."""
     extent = extent_of(area)
     ratio = extent.height / extent.width
@@ -65,7 +60,7 @@ def _area_axes(area: Area, panels: int = 1, legend: float = 2.2) -> tuple[Figure
     width = 8.0 / across
     size = (across * width + legend, down * width * ratio + 0.9)
     figure, axes = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
-    _room_for_credits(figure)
+    room_for_credits(figure)
     for ax in axes.flat:
         ax.set_xticks([])
         ax.set_yticks([])
@@ -93,7 +88,7 @@ def map_picture(
 ) -> None:
     """The map with its legend, beside the imagery it was made from."""
     counts = np.bincount(class_YX.ravel(), minlength=len(area.classes) + 1)[1:]
-    figure, (top, bottom) = _area_axes(area, panels=2)
+    figure, (top, bottom) = area_axes(area, panels=2)
     top.imshow(rgb_YX3, interpolation="nearest")
     top.set_title(title, loc="left", fontsize=10)
     bottom.imshow(
@@ -118,97 +113,6 @@ def stretch(image_3YX: Array) -> NDArray[np.uint8]:
     return result
 
 
-def tile_map(path: Path, area: Area, tiles: Sequence[Tile], label_YX: Array) -> None:
-    """Where the tiles of the first period lie, what part each serves, and why some were dropped.
-
-    Parameters
-    ----------
-    label_YX : classes of every `thinning`-th pixel
-    """
-    step, extent = thinning(area), extent_of(area)
-    figure, (ax,) = _area_axes(area, legend=3.2)
-    ax.imshow(
-        label_YX,
-        cmap=class_colours(area),
-        vmin=0,
-        vmax=len(area.classes),
-        alpha=0.35,
-        interpolation="nearest",
-    )
-    shown = [tile for tile in tiles if tile.period == tiles[0].period]
-    reasons = sorted({tile.dropped for tile in shown if tile.dropped})
-    hatches = dict(zip(reasons, ["xxx", "///", "...", "\\\\\\", "---", "ooo", "+++"], strict=False))
-    for tile in shown:
-        _draw_tile(ax, tile, step, extent, hatches.get(tile.dropped, "***"))
-    dropped = Counter(tile.dropped for tile in shown if tile.dropped)
-    handles = _split_handles(shown) + [
-        Patch(fill=False, edgecolor="0.4", hatch=hatches.get(why, "***"), label=f"{why}: {count}")
-        for why, count in dropped.items()
-    ]
-    title = "Tiles (dropped ones hatched)"
-    figure.legend(handles=handles, loc="outside right upper", title=title, frameon=False)
-    figure.suptitle(f"{area.title}: tiles, {tiles[0].period}", fontsize=12)
-    save(figure, path, area)
-
-
-def _split_handles(tiles: Sequence[Tile]) -> list[Patch]:
-    kept = Counter(tile.split for tile in tiles if not tile.dropped)
-    return [
-        Patch(fill=False, edgecolor=colour, linewidth=2, label=f"{name}: {kept[name]} tiles")
-        for name, colour in SPLIT_COLOURS.items()
-    ]
-
-
-def _draw_tile(ax: Axes, tile: Tile, step: int, extent: Window, hatch: str) -> None:
-    w = tile.window
-    corner = (w.col - extent.col) / step, (w.row - extent.row) / step
-    box = corner, w.width / step, w.height / step
-    if tile.dropped:
-        ax.add_patch(Rectangle(*box, fill=False, edgecolor="0.4", hatch=hatch, linewidth=0.3))
-    else:
-        colour = SPLIT_COLOURS[tile.split]
-        ax.add_patch(Rectangle(*box, facecolor=colour, alpha=0.25, linewidth=0))
-        ax.add_patch(Rectangle(*box, fill=False, edgecolor=colour, linewidth=1.2))
-
-
-CHIPS_SHOWN = 8
-
-
-def chip_sheet(path: Path, area: Area, tiles: Sequence[Tile], pieces: Pieces) -> None:
-    """Some chips with their masks, framed by the part they serve; and how many tiles each has."""
-    names = pieces.names[:: -(-len(pieces.names) // CHIPS_SHOWN)]
-    figure, axes = plt.subplots(
-        2, len(names), figsize=(2.1 * len(names) + 2.4, 4.9), layout="constrained", squeeze=False
-    )
-    _room_for_credits(figure)
-    numbers = [area.bands.index(band) for band in shown_bands(area)]
-    for (top, bottom), name in zip(axes.T, names, strict=True):
-        piece = pieces.open(name)
-        top.imshow(stretch(piece.image(piece.extent)[numbers]))
-        bottom.imshow(
-            piece.label(piece.extent),
-            cmap=class_colours(area),
-            vmin=0,
-            vmax=len(area.classes),
-            interpolation="nearest",
-        )
-        parts = {tile.split for tile in tiles if tile.chip == name and tile.split}
-        colour = SPLIT_COLOURS[min(parts)] if len(parts) == 1 else "0.4"
-        serves = ", ".join(sorted(parts)) or ("no part" if name in pieces.masked else "no mask")
-        top.set_title(f"{name}\n{serves}", fontsize=8, color=colour)
-        for ax in (top, bottom):
-            ax.set(xticks=[], yticks=[])
-            plt.setp(list(ax.spines.values()), color=colour, linewidth=2)
-    entries = [(area.classes[v].colour, area.classes[v].name) for v in sorted(area.classes)]
-    handles = _split_handles(tiles) + [
-        Patch(facecolor=colour, edgecolor="0.3", label=name)
-        for colour, name in [*entries, ("#ffffff", "no label")]
-    ]
-    figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8)
-    figure.suptitle(f"{area.title}: {len(names)} of {len(pieces.names)} chips", fontsize=12)
-    save(figure, path, area)
-
-
 COLOURS = (["B04", "B03", "B02"], ["red", "green", "blue"])
 """Bands that look as the eye sees; else the first three are shown."""
 
@@ -221,7 +125,7 @@ def shown_bands(area: Area) -> list[str]:
 def curves(path: Path, area: Area, model: str, history: dict[str, list[float]], best: int) -> None:
     """Loss and validation scores over the steps; a line marks the model that was kept."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    _room_for_credits(figure)
+    room_for_credits(figure)
     step, scores = history["step"], history["val_mean_iou"]
     left.plot(step, history["train_loss"], ".-", color="#444444", label="training")
     left.plot(step, history["val_loss"], ".--", color="#1f77b4", label="validation")
@@ -244,7 +148,7 @@ def confusion(path: Path, area: Area, matrix: Array, title: str) -> None:
     share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
     side = 2.6 + 0.85 * len(names)
     figure, ax = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    _room_for_credits(figure)
+    room_for_credits(figure)
     picture = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, col in np.ndindex(*matrix.shape):
         colour = "white" if share[row, col] > 0.55 else "black"
@@ -267,7 +171,7 @@ def shift_figure(path: Path, area: Area, surface_SE: Array, shift: Shift) -> Non
     """
     radius = len(surface_SE) // 2
     figure, ax = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
-    _room_for_credits(figure)
+    room_for_credits(figure)
     reach = radius + 0.5
     box = (-reach, reach, reach, -reach)
     picture = ax.imshow(surface_SE, cmap="Greys", extent=box, interpolation="nearest")

@@ -4,49 +4,73 @@ Axes: N patches, C bands, H rows, W columns, K classes.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from mapmill.augment import changed, draw
 from mapmill.errors import ContractError
+from mapmill.inputs import inputs_of, tensor_of, valid_in
 from mapmill.losses import Shape, class_weights, loss_of
 from mapmill.metrics import confusion_matrix, mean_iou, overall_accuracy
-from mapmill.nets.model import Card, Net, State, build, choose_device, normalise
+from mapmill.nets.heads import total_loss, whole_strides
+from mapmill.nets.model import Card, Net, State, build, choose_device
+from mapmill.nets.parts import centre
+from mapmill.sampling import balanced, by_strata, drawn
 
 if TYPE_CHECKING:
     from mapmill.sections import Train
 
 Array = NDArray[Any]
-Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
+Batch = tuple[Tensor, Tensor]
+"""image (N, C, H, W) float32 and label (N, H, W) uint8, on one device."""
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Patches:
-    """Image and label of one split, decoded when they are indexed."""
+    """Image and label of one split, decoded when they are taken."""
 
     image: Any
-    """(patch, band, y, x), anything that numpy can index."""
+    """(patch, band, y, x): an array, or anything with its `take(numbers, axis=0)`."""
     label: Any
-    """(patch, y, x) uint8."""
+    """(patch, y, x) uint8, likewise."""
     indices: NDArray[np.int64]
     """Patches of the split."""
     nodata: float | None
     """None is NaN."""
     card: Card
+    strata: NDArray[np.int64] | None = None
+    """Number of the stratum, or fold, of each patch of `indices`; None where there are none."""
 
-    def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """Normalised images (N, C, H, W) float32 and labels (N, H, W), 0 where invalid."""
-        image_NCHW = np.stack([self.image[int(i)] for i in indices])
-        label_NHW = np.stack([self.label[int(i)] for i in indices])
-        missing = np.isnan(image_NCHW) if self.nodata is None else image_NCHW == self.nodata
-        valid_NHW = ~missing.any(axis=1)
-        return normalise(image_NCHW, valid_NHW, self.card), np.where(valid_NHW, label_NHW, 0)
+    def batch(self, indices: NDArray[np.int64], device: torch.device = CPU) -> Batch:
+        """What the net is shown and labels, both 0 where the image is invalid."""
+        image_NCHW, valid_NHW, label_NHW = self.raw(indices, device)
+        return inputs_of(image_NCHW, valid_NHW, self.card), label_NHW
+
+    def raw(
+        self, indices: NDArray[np.int64], device: torch.device = CPU
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Bands as they are in the imagery, where they are valid, and labels, 0 elsewhere."""
+        image = tensor_of(self.image.take(indices, axis=0), device)
+        label_NHW = self.label.take(indices, axis=0)
+        label = torch.from_numpy(np.ascontiguousarray(label_NHW)).to(device)
+        valid_NHW = valid_in(image, self.nodata)
+        return image, valid_NHW, torch.where(valid_NHW, label, 0)
+
+    def holds(self) -> NDArray[np.bool_]:
+        """Whether each patch of `indices` holds a labelled, valid pixel of class 1 to K."""
+        result = np.zeros((len(self.indices), len(self.card.classes) + 1), bool)
+        for row, index in enumerate(self.indices):
+            result[row, np.unique(self.raw(np.array([index]))[2])] = True
+        return result[:, 1:]
 
 
 @dataclass(frozen=True)
@@ -63,53 +87,61 @@ class Look:
     learning_rate: float
 
 
-def batches(patches: Patches, chosen: "Train", seed: int) -> Iterator[Batch]:
-    """Endless augmented batches: every patch once before any twice, in a random order."""
+def batches(
+    patches: Patches, chosen: "Train", seed: int, device: torch.device = CPU
+) -> Iterator[Batch]:
+    """Endless augmented batches, in the order that `sampling` says."""
     random = np.random.default_rng(seed)
-    order: list[int] = []
-    while True:
-        while len(order) < chosen.batch:
-            order += random.permutation(patches.indices).tolist()
-        picked, order = order[: chosen.batch], order[chosen.batch :]
-        image_NCHW, label_NHW = patches.batch(np.array(picked))
-        yield augment(image_NCHW, label_NHW, chosen.crop, chosen.jitter, random)
+    for picked in drawn(patches.indices, chosen.batch, random, weights_of(patches, chosen)):
+        image_NCHW, label_NHW = patches.batch(picked, device)
+        count, channels, height, _ = image_NCHW.shape
+        changes = draw(chosen, (count, channels, height), random)
+        yield changed(image_NCHW, label_NHW, changes, chosen.crop or label_NHW.shape[1])
 
 
-def augment(
-    image_NCHW: Array,
-    label_NHW: Array,
-    crop: int | None,
-    jitter: float,
-    random: np.random.Generator,
-) -> Batch:
-    """The same random crop, turn and flip for image and label of each patch; jitter per band."""
-    size = crop or label_NHW.shape[1]
-    images, labels = [], []
-    for image_CHW, label_HW in zip(image_NCHW, label_NHW, strict=True):
-        row, col = random.integers(0, label_HW.shape[0] - size + 1, 2)
-        part = (slice(row, row + size), slice(col, col + size))
-        image_CHW, label_HW = image_CHW[:, *part], label_HW[part]
-        turns, flip = int(random.integers(4)), bool(random.integers(2))
-        image_CHW, label_HW = np.rot90(image_CHW, turns, (1, 2)), np.rot90(label_HW, turns)
-        if flip:
-            image_CHW, label_HW = image_CHW[:, :, ::-1], label_HW[:, ::-1]
-        if jitter:
-            gain, offset = random.normal((1, 0), jitter, (len(image_CHW), 2)).T.astype(np.float32)
-            moved = image_CHW * gain[:, None, None] + offset[:, None, None]
-            image_CHW = np.where((image_CHW == 0).all(axis=0), image_CHW, moved)
-        images.append(image_CHW)
-        labels.append(label_HW)
-    return np.stack(images), np.stack(labels)
+def weights_of(patches: Patches, chosen: "Train") -> NDArray[np.float64] | None:
+    """How often each patch is drawn; None where each comes once before any comes twice.
+
+    Raises
+    ------
+    ContractError
+        if the patches do not have what `sampling` goes by.
+    """
+    count, where = len(patches.indices), f"train.sampling: {chosen.sampling}"
+    if chosen.sampling == "random":
+        return np.ones(count)
+    if chosen.sampling == "balanced":
+        weights_N = balanced(patches.holds())
+        if not weights_N.any():
+            raise ContractError(where, "no labelled patch", "labels", "see select")
+        return weights_N
+    if chosen.sampling == "strata":
+        if patches.strata is None or len(np.unique(patches.strata)) < 2:
+            raise ContractError(
+                where,
+                "training patches of one stratum",
+                "several folds or strata",
+                "set select.split.folds, or another sampling",
+            )
+        return by_strata(patches.strata)
+    return None
 
 
-def ahead(items: Iterator[Batch]) -> Iterator[Batch]:
-    """The same items, each prepared in a thread while the one before is used."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items)
-        while True:
-            ready = coming.result()
-            coming = pool.submit(next, items)
+def ahead(items: Iterator[Batch]) -> Generator[Batch, None, None]:
+    """The same items in the same order, each prepared in a thread while the one before is used.
+
+    What goes wrong in the thread is raised here; closing the generator ends the thread.
+    """
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        coming = pool.submit(next, items, None)
+        while (ready := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
             yield ready
+
+
+def _ready(image_NCHW: Tensor) -> Tensor:
+    """An image with its channels last in memory, as convolutions are quickest."""
+    return image_NCHW.contiguous(memory_format=torch.channels_last)
 
 
 def rate_at(step: int, steps: int) -> float:
@@ -118,18 +150,6 @@ def rate_at(step: int, steps: int) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-
-def whole_strides(net: Net, image_NCHW: Tensor) -> Tensor:
-    """Logits (N, K, H, W) of an image of any size.
-
-    Rows and columns of 0, as invalid pixels have, are added at the bottom and right up to a
-    multiple of the net's stride, and their logits are cut off: they count in no loss and no score.
-    """
-    height, width = image_NCHW.shape[2:]
-    padded_NCHW = nn.functional.pad(image_NCHW, (0, -width % net.stride, 0, -height % net.stride))
-    logits_NKHW: Tensor = net(padded_NCHW)[:, :, :height, :width]
-    return logits_NKHW
 
 
 class Fit:
@@ -177,8 +197,11 @@ class Fit:
         self.best: State = self._state()
 
     def __iter__(self) -> Iterator[Look]:
+        with closing(ahead(batches(self.train, self.chosen, self.seed, self.device))) as source:
+            yield from self._looks(source)
+
+    def _looks(self, source: Iterator[Batch]) -> Iterator[Look]:
         chosen, best, losses = self.chosen, -1.0, []
-        source = ahead(batches(self.train, chosen, self.seed))
         for step in range(1, chosen.steps + 1):
             for group in self.optimiser.param_groups:
                 group["lr"] = chosen.learning_rate * rate_at(step - 1, chosen.steps)
@@ -191,9 +214,9 @@ class Fit:
                 best, self.best = look.val_mean_iou, self._state()
             yield look
 
-    def _step(self, image_NCHW: Array, label_NHW: Array, step: int) -> float:
+    def _step(self, image_NCHW: Tensor, label_NHW: Tensor, step: int) -> float:
         self.net.train()
-        loss = self._loss(*self._tensors(image_NCHW, label_NHW))[0]
+        loss = self._loss(_ready(image_NCHW), label_NHW)[0]
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ContractError(
@@ -207,13 +230,10 @@ class Fit:
     def _loss(self, image_NCHW: Tensor, label_NHW: Tensor) -> tuple[Tensor, Tensor]:
         half = self.chosen.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits_NKHW = whole_strides(self.net, image_NCHW)
-        return self.loss(logits_NKHW, label_NHW, self.weight_K), logits_NKHW
-
-    def _tensors(self, image_NCHW: Array, label_NHW: Array) -> tuple[Tensor, Tensor]:
-        image = torch.from_numpy(np.ascontiguousarray(image_NCHW)).to(self.device)
-        label = torch.from_numpy(np.ascontiguousarray(label_NHW)).to(self.device)
-        return image.contiguous(memory_format=torch.channels_last), label
+            outputs = whole_strides(self.net, image_NCHW)
+        seen_NHW = centre(label_NHW, *outputs.mask_NKHW.shape[2:])
+        loss = total_loss(self.loss, outputs, seen_NHW, self.weight_K, self.chosen.label_weight)
+        return loss, outputs.mask_NKHW
 
     @torch.inference_mode()
     def _look(self, step: int, train_loss: float) -> Look:
@@ -221,12 +241,14 @@ class Fit:
         classes = len(self.weight_K)
         matrix, losses = np.zeros((classes, classes), np.int64), []
         for start in range(0, len(self.val.indices), self.chosen.batch):
-            image, label = self.val.batch(self.val.indices[start : start + self.chosen.batch])
-            loss, logits_NKHW = self._loss(*self._tensors(image, label))
-            if (label > 0).any():
+            picked = self.val.indices[start : start + self.chosen.batch]
+            image, label = self.val.batch(picked, self.device)
+            loss, logits_NKHW = self._loss(_ready(image), label)
+            seen_NHW = centre(label, *logits_NKHW.shape[2:])
+            if (seen_NHW > 0).any():
                 losses.append(float(loss))
             mapped_NHW = logits_NKHW.argmax(dim=1).cpu().numpy() + 1
-            matrix += confusion_matrix(label, mapped_NHW, classes)
+            matrix += confusion_matrix(seen_NHW.cpu().numpy(), mapped_NHW, classes)
         val_loss = float(np.mean(losses)) if losses else math.nan
         rate = self.optimiser.param_groups[0]["lr"]
         return Look(step, train_loss, val_loss, overall_accuracy(matrix), mean_iou(matrix), rate)

@@ -34,14 +34,13 @@ class PixelForest:
 
 def _training_pixels(store: PatchStore, random: np.random.Generator) -> tuple[Array, Array]:
     """(pixel, band) and (pixel,) of the training patches, at most PIXELS_PER_CLASS a class."""
-    image, label = store.arrays()
     nodata = store.attributes["nodata"]
     kept: dict[int, list[Array]] = {}
     share = [
         min(1.0, PIXELS_PER_CLASS / max(count, 1)) for count in store.attributes["class_pixels"]
     ]
     for index in store.indices("train"):
-        image_BYX, label_YX = image[int(index)], label[int(index)]
+        image_BYX, label_YX = store.images[int(index)], store.labels[int(index)]
         valid_YX = valid_pixels(image_BYX, np.nan if nodata is None else nodata)
         for value in np.unique(label_YX[valid_YX & (label_YX > 0)]):
             pixels_PB = image_BYX[:, valid_YX & (label_YX == value)].T

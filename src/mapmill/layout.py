@@ -32,6 +32,10 @@ class Layout:
         """Image of a period and block, all bands on the grid."""
         return self.root / "compose" / period / f"{block}.tif"
 
+    def vrt(self, period: str) -> Path:
+        """Virtual raster over all composed blocks of a period."""
+        return self.root / "compose" / f"{period}.vrt"
+
     def quality(self, period: str, block: str) -> Path:
         """Of each pixel of a composed block: how many observations, and what kind was taken."""
         return self.root / "compose" / period / "quality" / f"{block}.tif"
@@ -41,7 +45,7 @@ class Layout:
         return self.root / "downsample" / f"{block}.tif"
 
     def fraction(self, block: str) -> Path:
-        """Share of each cell of a block that its class takes, where it is asked for."""
+        """Share of each cell of a block that its class takes."""
         return self.root / "downsample" / "fraction" / f"{block}.tif"
 
     @property
@@ -53,6 +57,11 @@ class Layout:
     def shift(self) -> Path:
         """How well labels and imagery agree in place."""
         return self.root / "select" / "shift.json"
+
+    @property
+    def leak(self) -> Path:
+        """How far what is learnt from lies from what is scored."""
+        return self.root / "select" / "leak.json"
 
     @property
     def patches(self) -> Path:

@@ -1,18 +1,19 @@
 """Patches of one or more areas, brought to the bands, classes and units of the one that learns."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mapmill.areafile import Held, matched
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.layout import Layout
+from mapmill.normal import Statistics
 from mapmill.sections import Pool
-from mapmill.store import PatchStore
+from mapmill.store import PatchStore, store_of
 
 Array = NDArray[Any]
 
@@ -37,23 +38,48 @@ class Member:
         same = np.array_equal(self.classes, np.arange(len(self.classes)))
         return ordered and same and (self.scale, self.offset) == (1.0, 0.0)
 
+    def statistics(self) -> Statistics:
+        """Of the training pixels there, in bands and units here."""
+        found = Statistics.of_store(self.store.attributes["statistics"])
+
+        def moved(row: list[float] | None, offset: float) -> Any:
+            return row and [row[band] * self.scale + offset for band in self.bands]
+
+        rows = (found.mean, found.sd, found.least, found.most, found.low, found.high)
+        offsets = (self.offset, 0.0, *[self.offset] * 4)
+        return Statistics(*(moved(row, offset) for row, offset in zip(rows, offsets)))
+
 
 class PatchPool:
     """Patches of all members as if they were in one store.
 
     Of one member that needs no change the arrays are the store's own; else images become
     float32, with NaN where there is no data.
+
+    Parameters
+    ----------
+    own : name of the area that learns
+    size : side of the patches in pixels; by default the one that each store is mainly of
+    threads : that decode
     """
 
-    def __init__(self, area: Area, own: str, pools: Mapping[str, Pool]) -> None:
+    def __init__(
+        self,
+        area: Area,
+        own: str,
+        pools: Mapping[str, Pool],
+        size: int | None = None,
+        threads: int = 1,
+    ) -> None:
         self._classes = len(area.classes)
-        self.members = [_member(area, own, name, pool) for name, pool in pools.items()]
-        self._arrays = [member.store.arrays() for member in self.members]
-        sizes = {m.name: arrays[1].shape[1] for m, arrays in zip(self.members, self._arrays)}
+        self.members = [
+            _member(area, own, name, pool, size, threads) for name, pool in pools.items()
+        ]
+        sizes = {m.name: m.store.labels.shape[1] for m in self.members}
         if len(set(sizes.values())) > 1:
             found = ", ".join(f"{size} px in {name}" for name, size in sizes.items())
-            raise ContractError("train.train_on", found, "patches of one size", "set select.size")
-        counts = [label.shape[0] for _, label in self._arrays]
+            raise ContractError("train.train_on", found, "patches of one size", "set train.size")
+        counts = [len(member.store.labels) for member in self.members]
         self._starts = np.concatenate([[0], np.cumsum(counts)])
         self._native = len(self.members) == 1 and self.members[0].is_same
         self._nodata = [member.store.attributes["nodata"] for member in self.members]
@@ -70,28 +96,44 @@ class PatchPool:
         return np.concatenate(parts)
 
     def images(self) -> Any:
-        """(patch, band, y, x), read when it is indexed by a number."""
-        return self._arrays[0][0] if self._native else _Indexed(self._image)
+        """(patch, band, y, x), to be had by its `take`."""
+        return self.members[0].store.images if self._native else _Taken(self._images)
 
     def labels(self) -> Any:
         """(patch, y, x) uint8, likewise."""
-        return self._arrays[0][1] if self._native else _Indexed(self._label)
+        return self.members[0].store.labels if self._native else _Taken(self._labels)
 
-    def _place(self, index: int) -> tuple[int, int]:
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return number, index - int(self._starts[number])
+    def close(self) -> None:
+        """Let go of the stores' files and threads."""
+        for member in self.members:
+            member.store.close()
 
-    def _image(self, index: int) -> Array:
-        number, local = self._place(index)
-        member, nodata = self.members[number], self._nodata[number]
-        there_BYX = self._arrays[number][0][local][member.bands]
-        image_BYX = there_BYX.astype(np.float32) * member.scale + member.offset
-        missing = np.isnan(there_BYX) if nodata is None else there_BYX == nodata
-        return np.where(missing, np.float32(np.nan), image_BYX.astype(np.float32))
+    def _places(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Array, Array]]:
+        """Number of each member that holds some of the patches, which ones, and theirs there."""
+        owners = np.searchsorted(self._starts, numbers, side="right") - 1
+        for owner in np.unique(owners).tolist():
+            places = np.flatnonzero(owners == owner)
+            yield owner, places, numbers[places] - self._starts[owner]
 
-    def _label(self, index: int) -> Array:
-        number, local = self._place(index)
-        return np.asarray(self.members[number].classes[self._arrays[number][1][local]])
+    def _images(self, numbers: NDArray[np.int64]) -> Array:
+        shape = self.members[0].store.labels.shape[1:]
+        bands = len(self.members[0].bands)
+        result = np.empty((len(numbers), bands, *shape), np.float32)
+        for owner, places, local in self._places(numbers):
+            member, nodata = self.members[owner], self._nodata[owner]
+            there_NBYX = member.store.images.take(local)[:, member.bands]
+            image_NBYX = there_NBYX.astype(np.float32) * member.scale + member.offset
+            missing = np.isnan(there_NBYX) if nodata is None else there_NBYX == nodata
+            result[places] = np.where(missing, np.float32(np.nan), image_NBYX.astype(np.float32))
+        return result
+
+    def _labels(self, numbers: NDArray[np.int64]) -> Array:
+        shape = self.members[0].store.labels.shape[1:]
+        result = np.empty((len(numbers), *shape), np.uint8)
+        for owner, places, local in self._places(numbers):
+            member = self.members[owner]
+            result[places] = member.classes[member.store.labels.take(local)]
+        return result
 
     def class_pixels(self) -> list[int]:
         """Training pixels of class 1 to K here."""
@@ -118,6 +160,30 @@ class PatchPool:
             return found["mean"], found["sd"]
         return mean.tolist(), np.sqrt(variance).tolist()
 
+    def all_statistics(self) -> Statistics:
+        """The same with ranges and percentiles, as far as the stores tell them.
+
+        Of several areas the range is known and no percentile.
+        """
+        mean, sd = self.statistics()
+        members = [m.statistics() for m in self.members]
+        if len(members) == 1:
+            return replace(members[0], mean=mean, sd=sd)
+        lows = [found.least for found in members if found.least is not None]
+        highs = [found.most for found in members if found.most is not None]
+        if len(lows) < len(members) or len(highs) < len(members):
+            return Statistics(mean, sd)
+        least, most = np.min(lows, axis=0), np.max(highs, axis=0)
+        return Statistics(mean, sd, least.tolist(), most.tolist())
+
+    def strata(self, indices: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Number of the fold of each patch, those of other areas apart; None without folds."""
+        folds = [m.store.column("fold").astype(np.int64) for m in self.members]
+        if len(folds) == 1 and (folds[0] < 0).all():
+            return None
+        apart = [fold + 1000 * number for number, fold in enumerate(folds)]
+        return np.concatenate(apart)[indices]
+
     def folders(self) -> str:
         """Where the patches are, for messages."""
         return " and ".join(str(member.store.folder) for member in self.members)
@@ -127,20 +193,22 @@ class PatchPool:
         return "+".join(member.store.attributes["MAPMILL_SETTINGS"] for member in self.members)
 
 
-class _Indexed:
-    """A function of a patch's number, as something to index."""
+class _Taken:
+    """A function of patches' numbers, as something with numpy's `take`."""
 
-    def __init__(self, read: Any) -> None:
+    def __init__(self, read: Callable[[NDArray[np.int64]], Array]) -> None:
         self._read = read
 
-    def __getitem__(self, index: int) -> Array:
-        array: Array = self._read(index)
-        return array
+    def take(self, numbers: ArrayLike, axis: int = 0) -> Array:
+        """Patches by their numbers, along axis 0."""
+        if axis != 0:
+            raise ValueError("patches are taken along axis 0")
+        return self._read(np.asarray(numbers, np.int64))
 
 
-def _member(area: Area, own: str, name: str, pool: Pool) -> Member:
+def _member(area: Area, own: str, name: str, pool: Pool, size: int | None, threads: int) -> Member:
     """One area's patches, after checking that bands, classes and units agree or are mapped."""
-    store = PatchStore(Layout(name).patches)
+    store = store_of(Layout(name).patches, size, threads)
     kept = store.attributes
     names = [kept["classes"][value] for value in sorted(kept["classes"], key=int)]
     held = Held(kept["bands"], names, kept.get("units", area.compose.units))

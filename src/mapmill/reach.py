@@ -1,5 +1,7 @@
 """How far a net sees, by arithmetic: for planning, where no net is built. Pure Python."""
 
+from mapmill.design import Design
+
 RESNETS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
     "resnet18": (2, (2, 2, 2, 2)),
     "resnet34": (2, (3, 4, 6, 3)),
@@ -8,22 +10,26 @@ RESNETS: dict[str, tuple[int, tuple[int, int, int, int]]] = {
 """3 x 3 convolutions in a block, and blocks in each of the four layers."""
 
 
-def reach_bound(encoder: str, depth: int) -> int:
+def reach_bound(design: Design) -> int | None:
     """Pixels beyond which no input pixel changes the output of a U-Net; never too few.
 
     A 3 x 3 convolution at stride s adds s pixels on each side. The decoder then gives one value
     of its coarsest level to a square of that level's stride: its far edge lies stride - 1 away.
+    Bilinear up-sampling to stride s takes in a neighbour, which adds s. Gates, residual
+    connections and heads look at single pixels; unpadded convolutions see what padded ones do.
 
-    Parameters
-    ----------
-    encoder : "plain" or one of `RESNETS`
-    depth : halvings of the plain encoder; a ResNet always has five
+    Returns
+    -------
+    None where there is no bound, or no arithmetic that knows it (segmentation-models-pytorch)
     """
-    if encoder == "plain":
-        down, halvings = sum(2 << level for level in range(depth + 1)), depth
+    if design.net != "unet" or design.sees_all:
+        return None
+    if design.encoder == "plain":
+        down, halvings = sum(2 << level for level in range(design.depth + 1)), design.depth
     else:
-        down, halvings = _resnet(*RESNETS[encoder]), 5
-    up = sum(2 << level for level in range(halvings))
+        down, halvings = _resnet(*RESNETS[design.encoder]), 5
+    each = 3 if design.upsample == "bilinear" else 2
+    up = sum(each << level for level in range(halvings))
     return down + up + (1 << halvings) - 1
 
 

@@ -146,7 +146,7 @@ def summary(content: dict[str, Any]) -> str:
             if low is not None:
                 lines.append(f"  map minus forest: {title} from {low:+.3f} to {high:+.3f} (95 %)")
         lines.append("")
-    lines += [f"place: {content['labels and image']}", ""]
+    lines += [f"place: {content['labels and image']}", f"distance: {content['distance']}", ""]
     lines += [f"{name}: {meaning}" for name, meaning in content["definitions"].items()]
     return "\n".join(lines) + "\n"
 

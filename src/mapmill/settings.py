@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+from mapmill.buffers import buffer_of
 from mapmill.chain import VERSION
 from mapmill.config import Area
 from mapmill.sections import CATALOGUES
@@ -36,17 +37,25 @@ def settings(area: Area, stage: str, name: str | None = None) -> dict[str, Any]:
         result |= {f"compose.{key}": value for key, value in content["compose"].items()}
     if stage == "downsample" or (stage == "select" and area.chips):
         result |= {f"labels.{key}": value for key, value in (content["labels"] or {}).items()}
+    if stage == "select" and area.split().buffer == "auto":
+        result["buffer_px"] = buffer_of(area)
     if stage in ("downsample", "select"):
         result["classes"] = sorted(area.classes)
+    return result | _after_patches(area, content, stage, name or "")
+
+
+def _after_patches(area: Area, content: dict[str, Any], stage: str, name: str) -> dict[str, Any]:
+    """What matters to patches and to what is made of them."""
+    result: dict[str, Any] = {}
+    if stage == "pack" and area.downsample.fraction:
+        result["downsample.fraction"] = True
     if stage in ("pack", "train"):
         result["classes"] = {value: area.classes[value].name for value in sorted(area.classes)}
         result["units"] = area.compose.units
     if stage == "predict":
-        run = area.run_of(name or "")
-        result |= {
-            "models": area.seeds_of(run) if run else area.model,
-            "periods": area.periods_of(name or ""),
-        }
+        run = area.run_of(name)
+        result["models"] = area.seeds_of(run) if run else area.model
+        result["periods"] = area.periods_of(name)
     if stage in ("mosaic", "assess"):
         shown = ("classes", "attribution", "title", "license")
         result |= {key: content[key] for key in shown}
@@ -61,10 +70,12 @@ def _section(area: Area, content: dict[str, Any], stage: str, name: str) -> dict
     if stage == "search":
         own: dict[str, Any] = content["search"]
         own = own | {"periods": area.period(name).model_dump(mode="json")}
-        return own | (_asked_of_catalogue(content) if area.source in CATALOGUES else {})
+        return own | (_asked_of_catalogue(area, content) if area.source in CATALOGUES else {})
     if stage == "download":
         return _download(area, content, name)
     section: dict[str, Any] = content[stage] or {}
+    if stage == "downsample":  # the fraction is always written; whether it is packed is told here
+        return {key: value for key, value in section.items() if key != "fraction"}
     return section
 
 
@@ -74,7 +85,7 @@ def _download(area: Area, content: dict[str, Any], name: str) -> dict[str, Any]:
     if name == "sample.whl":
         return content["download"]["sample"] or {}
     if rest and area.source in CATALOGUES:
-        return _reading(content)
+        return _reading(area, content)
     if rest:
         return _request(area, content, kind) if area.source == "sentinelhub" else {}
     if kind.startswith("labels."):
@@ -88,18 +99,18 @@ def _download(area: Area, content: dict[str, Any], name: str) -> dict[str, Any]:
     return {}
 
 
-def _asked_of_catalogue(content: dict[str, Any]) -> dict[str, Any]:
+def _asked_of_catalogue(area: Area, content: dict[str, Any]) -> dict[str, Any]:
     """What a search depends on beside its own section: the ground, and the bands."""
     place = {f"grid.{key}": value for key, value in content["grid"].items()}
     place |= {key: content[key] for key in ("aoi", "window") if content[key]}
-    return place | {"bands": content["compose"]["bands"]}
+    return place | {"bands": area.compose.wanted}
 
 
-def _reading(content: dict[str, Any]) -> dict[str, Any]:
+def _reading(area: Area, content: dict[str, Any]) -> dict[str, Any]:
     """What a catalogue's file depends on: only a part of it on where the area is."""
     if content["download"]["read"] == "whole":
         return {}
-    return {"read": "window"} | _asked_of_catalogue(content)
+    return {"read": "window"} | _asked_of_catalogue(area, content)
 
 
 def _request(area: Area, content: dict[str, Any], period: str) -> dict[str, Any]:

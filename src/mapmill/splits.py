@@ -1,34 +1,65 @@
-"""Parts of an area for training, validation and test, as rectangles of the grid; of chips too."""
+"""Parts of an area for training, validation and test, as shapes on the grid.
 
-from typing import NamedTuple
+A shape is in pixels: x from the west, y from the north.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import shapely
 
+from mapmill.dealing import deal, deal_groups, deal_strata, enough
 from mapmill.errors import ConfigError
 from mapmill.grid import Window
 from mapmill.sections import SPLITS, Split
 
 
 class Region(NamedTuple):
-    """A rectangle and what it serves."""
+    """A piece of ground and what it serves."""
 
-    window: Window
+    ground: Any
+    """A window, or a polygon (shapely) in pixels."""
     part: str
-    """train, val or test."""
+    """train, val or test; '' for ground that serves nothing."""
     fold: int | None = None
 
 
-def regions(split: Split, whole: Window, tiles: list[Window], step: int) -> list[Region]:
-    """Rectangles with their part; together they cover the area (`random`: the tiles).
+class Zone(NamedTuple):
+    """A polygon of the layer that the split names."""
+
+    shape: Any
+    """A polygon (shapely) in pixels of the grid."""
+    value: str
+    """Of the column that the split names."""
+
+
+def regions(
+    split: Split, whole: Window, tiles: Sequence[Window], step: int, zones: Sequence[Zone] = ()
+) -> list[Region]:
+    """Ground with its part; all methods but `random` and `column` leave no ground over.
 
     Parameters
     ----------
     step : pixels from one tile to the next; strips are cut there, so that few tiles are cut
+    zones : polygons, for `column` and `strata`
     """
     if split.method == "strips":
         return _strips(split, whole, step)
-    cells = tiles if split.method == "random" else _cells(whole, split.block)
+    if split.method == "column":
+        values = [zone.value for zone in zones]
+        dealt = deal_groups(split, values, str(split.column))
+        return [Region(zone.shape, *given) for zone, given in zip(zones, dealt, strict=True)]
+    if split.method == "strata":
+        return _by_strata(split, _cells(whole, split.block), zones)
+    if split.method == "subtiles":
+        large = _grid_of(
+            _cuts(whole.row, whole.row_end, max(1, round(whole.height / split.block)), step),
+            _cuts(whole.col, whole.col_end, max(1, round(whole.width / split.block)), step),
+        )
+        return [r for n, each in enumerate(large) for r in subtiles(split, each, step, n)]
+    cells = list(tiles) if split.method == "random" else _cells(whole, split.block)
     dealt = deal(split, len(cells))
     return [Region(window, *given) for window, given in zip(cells, dealt, strict=True)]
 
@@ -41,45 +72,79 @@ def _cells(whole: Window, side: int) -> list[Window]:
     return [square for square in squares if square]
 
 
-def chip_parts(
-    split: Split, chips: list[str], columns: dict[str, dict[str, str]]
-) -> dict[str, tuple[str, int | None]]:
-    """Part and fold of each chip.
+def subtiles(split: Split, large: Window, step: int, number: int) -> list[Region]:
+    """A large tile cut in `split.subtiles` by as many, each dealt to one part; none is left over.
+
+    Cuts lie where tiles meet, so that few tiles are cut.
 
     Parameters
     ----------
-    columns : values by chip of the columns that the split names
+    number : of the large tile: each has a deal of its own
+
+    Raises
+    ------
+    ConfigError
+        if a sub-tile would be narrower than a tile's step.
     """
-    if split.column:
-        values = columns[split.column]
-        if set(values.values()) <= set(SPLITS):
-            return {chip: (values[chip], None) for chip in chips}
-        groups = sorted(set(values.values()))
-        _enough(split, len(groups), f"values of {split.column}")
-        given = dict(zip(groups, deal(split, len(groups)), strict=True))
-        return {chip: given[values[chip]] for chip in chips}
-    if split.strata:
-        values = columns[split.strata]
-        dealt: dict[str, tuple[str, int | None]] = {}
-        for stratum in sorted(set(values.values())):
-            members = [chip for chip in chips if values[chip] == stratum]
-            _enough(split, len(members), f"chips with {split.strata} {stratum}")
-            dealt.update(zip(members, deal(split, len(members)), strict=True))
-        return dealt
-    _enough(split, len(chips), "chips")
-    return dict(zip(chips, deal(split, len(chips)), strict=True))
+    rows = _cuts(large.row, large.row_end, split.subtiles, step)
+    cols = _cuts(large.col, large.col_end, split.subtiles, step)
+    windows = _grid_of(rows, cols)
+    enough(split, len(windows), "sub-tiles", "raise select.split.subtiles")
+    dealt = deal(split, len(windows), number)
+    return [Region(window, *given) for window, given in zip(windows, dealt, strict=True)]
 
 
-def _enough(split: Split, count: int, what: str) -> None:
-    parts = sum(share > 0 for share in (split.train, split.val, split.test))
-    needed = split.folds or parts
-    if count < needed:
+def _grid_of(rows: Sequence[int], cols: Sequence[int]) -> list[Window]:
+    """The rectangles between cuts, row by row."""
+    return [
+        Window(top, left, bottom - top, right - left)
+        for top, bottom in pairwise(rows)
+        for left, right in pairwise(cols)
+    ]
+
+
+def _cuts(start: int, end: int, count: int, step: int) -> list[int]:
+    """Edges of `count` nearly equal stretches, the inner ones multiples of `step`."""
+    inner = [
+        round((start + (end - start) * number / count) / step) * step for number in range(1, count)
+    ]
+    cuts = [start, *inner, end]
+    if min(np.diff(cuts)) < min(step, end - start):
         raise ConfigError(
-            "select.split",
-            f"{count} {what}",
-            f"at least {needed}, one for each {'fold' if split.folds else 'part'}",
-            "use method: random, which deals out tiles, or fewer parts",
+            "select.split.subtiles",
+            f"{count} across {end - start} px",
+            f"pieces as wide as a tile's step, {step} px",
+            "lower it, or raise select.split.block",
         )
+    return cuts
+
+
+def _by_strata(split: Split, squares: list[Window], zones: Sequence[Zone]) -> list[Region]:
+    """Squares dealt out stratum by stratum; one that no stratum touches serves nothing.
+
+    A square belongs to the stratum that has most of its ground.
+    """
+    boxes = as_boxes(squares)
+    strata = sorted({zone.value for zone in zones})
+    ground_SV = np.zeros((len(squares), len(strata)))
+    for number, stratum in enumerate(strata):
+        shape = shapely.union_all([zone.shape for zone in zones if zone.value == stratum])
+        shapely.prepare(shape)
+        touched = np.flatnonzero(shapely.intersects(boxes, shape))
+        ground_SV[touched, number] = shapely.area(shapely.intersection(boxes[touched], shape))
+    inside = [index for index, ground in enumerate(ground_SV) if ground.any()]
+    values = [strata[ground_SV[index].argmax()] for index in inside]
+    what, remedy = f"blocks in {split.strata}", "lower select.split.block, or merge strata"
+    dealt = dict(zip(inside, deal_strata(split, values, what, remedy), strict=True))
+    given = [dealt.get(index, ("", None)) for index in range(len(squares))]
+    return [Region(square, *each) for square, each in zip(squares, given, strict=True)]
+
+
+def as_boxes(windows: Sequence[Window], margin: float = 0.0) -> Any:
+    """Windows as boxes (shapely), grown by `margin` pixels on each side."""
+    sides = np.array([(w.col, w.row, w.col_end, w.row_end) for w in windows], float).reshape(-1, 4)
+    left, top, right, bottom = sides.T
+    return shapely.box(left - margin, top - margin, right + margin, bottom + margin)
 
 
 def _strips(split: Split, whole: Window, step: int) -> list[Region]:
@@ -109,76 +174,3 @@ def _strips(split: Split, whole: Window, step: int) -> list[Region]:
         for name, start, end in zip(SPLITS, cuts, cuts[1:], strict=False)
         if end > start
     ]
-
-
-def deal(split: Split, count: int) -> list[tuple[str, int | None]]:
-    """Part and fold of each of `count` things, shuffled by the split's seed.
-
-    Parts in the asked proportions, each that is asked for gets one at least; or equal folds.
-    """
-    if split.folds:
-        folds = np.arange(count) % split.folds
-        order = np.random.default_rng(split.seed).permutation(count)
-        return [(_part_of_fold(split, int(fold)), int(fold)) for fold in folds[np.argsort(order)]]
-    return [(part, None) for part in _shares(split, count)]
-
-
-def _part_of_fold(split: Split, fold: int) -> str:
-    after = (fold - split.fold) % (split.folds or 1)
-    return {0: "test", 1: "val"}.get(after, "train")
-
-
-def _shares(split: Split, count: int) -> list[str]:
-    shares = np.array([split.train, split.val, split.test])
-    numbers = np.floor(shares * count + 1e-9).astype(int)
-    for index in np.argsort(numbers - shares * count, kind="stable")[: count - numbers.sum()]:
-        numbers[index] += 1  # the largest remainders get what is left
-    for index in np.flatnonzero((numbers == 0) & (shares > 0)):
-        if numbers.max() > 1:
-            numbers[numbers.argmax()] -= 1
-            numbers[index] = 1
-    names = [name for name, number in zip(SPLITS, numbers, strict=True) for _ in range(number)]
-    order = np.random.default_rng(split.seed).permutation(count)
-    dealt = [""] * count
-    for place, name in zip(order, names, strict=False):
-        dealt[place] = name
-    return dealt
-
-
-class PartFinder:
-    """Tells the part of a tile; quick for thousands of regions.
-
-    Parameters
-    ----------
-    regions : rectangles with their part
-    buffer : pixels between a tile and a part that is scored
-    """
-
-    def __init__(self, regions: list[Region], buffer: int) -> None:
-        self._first = np.array([(r.window.row, r.window.col) for r in regions])
-        self._end = np.array([(r.window.row_end, r.window.col_end) for r in regions])
-        self._part = np.array([SPLITS.index(r.part) for r in regions])
-        self._fold = np.array([-1 if r.fold is None else r.fold for r in regions])
-        self._buffer = buffer
-
-    def part_of(self, tile: Window) -> tuple[str, int | None, str]:
-        """(part, fold, reason to drop) of a tile.
-
-        A tile across two parts or folds belongs to none. A training tile nearer than the
-        buffer to a validation or test region is dropped, and a validation tile so near to a
-        test region.
-        """
-        inside = self._touched(tile)
-        parts, folds = np.unique(self._part[inside]), np.unique(self._fold[inside])
-        if len(parts) != 1 or len(folds) != 1:
-            return "", None, "across two folds" if len(parts) == 1 else "across two parts"
-        part, fold = SPLITS[parts[0]], int(folds[0])
-        near = self._part[self._touched(tile.grow(self._buffer))]
-        why = f"within {self._buffer} px of another part" if near.max() > parts[0] else ""
-        return part, None if fold < 0 else fold, why
-
-    def _touched(self, tile: Window) -> NDArray[np.bool_]:
-        """Which regions a window touches."""
-        starts_before = (self._first < (tile.row_end, tile.col_end)).all(axis=1)
-        ends_after = (self._end > (tile.row, tile.col)).all(axis=1)
-        return np.asarray(starts_before & ends_after)

@@ -9,8 +9,8 @@ from mapmill.atomic import whole_file
 from mapmill.errors import ContractError
 from mapmill.grid import Window
 
-FIELDS = ["tile", "period", "chip", "row", "col", "size", "valid", "labelled"]
-FIELDS += ["split", "fold", "dropped"]
+FIELDS = ["tile", "period", "chip", "row", "col", "size", "valid"]
+FIELDS += ["cloud", "snow", "labelled", "split", "fold", "dropped"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Tile:
     window: Window
     valid: float
     """Share of pixels with data in every band."""
+    cloud: float
+    """Share of pixels under clouds or their shadow; 0 for a chip."""
+    snow: float
+    """Share of pixels under snow; 0 for a chip."""
     labelled: float
     """Share of pixels with a class."""
     split: str
@@ -41,6 +45,11 @@ class Tile:
         return f"{self.chip}{'-' * bool(self.chip)}y{self.window.row}x{self.window.col}"
 
     @property
+    def size(self) -> int:
+        """Its side, in pixels."""
+        return self.window.height
+
+    @property
     def piece(self) -> str:
         """What it is cut from: the period, or the chip."""
         return self.chip or self.period
@@ -54,7 +63,7 @@ def write_tiles(path: Path, tiles: Sequence[Tile], classes: int) -> None:
         rows.writerow(FIELDS + counts)
         for t in tiles:
             w = t.window
-            shares = f"{t.valid:.6f}", f"{t.labelled:.6f}"
+            shares = [f"{share:.6f}" for share in (t.valid, t.cloud, t.snow, t.labelled)]
             fold = "" if t.fold is None else t.fold
             row = [t.name, t.period, t.chip, w.row, w.col, w.height, *shares]
             rows.writerow([*row, t.split, fold, t.dropped, *t.counts])
@@ -84,8 +93,10 @@ def scored_chips(tiles: Sequence[Tile]) -> list[str]:
 
 
 def _tile(row: list[str]) -> Tile:
-    _, period, chip, top, left, size, valid, labelled, split, fold, dropped, *counts = row
+    _, period, chip, top, left, size, valid, cloud, snow, labelled, *rest = row
+    split, fold, dropped, *counts = rest
     window = Window(int(top), int(left), int(size), int(size))
+    shares = float(valid), float(cloud), float(snow), float(labelled)
     place = split, int(fold) if fold else None, dropped
     pixels = tuple(int(count) for count in counts)
-    return Tile(period, chip, window, float(valid), float(labelled), *place, pixels)
+    return Tile(period, chip, window, *shares, *place, pixels)

@@ -14,6 +14,7 @@ from mapmill.errors import ContractError
 from mapmill.sections import VECTOR_SUFFIXES
 
 REMEDY = "check labels.file and labels.layer"
+ATTRIBUTE_REMEDY = "correct labels.attribute"
 
 
 def read_polygons(
@@ -22,30 +23,32 @@ def read_polygons(
     attribute: str,
     crs: str,
     bounds: tuple[float, float, float, float],
+    remedies: tuple[str, str] = (REMEDY, ATTRIBUTE_REMEDY),
 ) -> list[tuple[dict[str, Any], str]]:
     """Polygons that touch `bounds`, in `crs`, with their attribute as text, in file order.
 
     Parameters
     ----------
     bounds : left, bottom, right, top in `crs`
+    remedies : what to do about a file or layer, and about an attribute, that is not there
 
     Raises
     ------
     ContractError
         if the file, the layer, its CRS or the attribute is missing.
     """
-    info = inspect_polygons(path, layer)
+    info = inspect_polygons(path, layer, remedy=remedies[0])
     try:
         if attribute not in info["fields"]:
             fields = ", ".join(info["fields"])
             raise ContractError(
-                path, f"no attribute {attribute!r}", f"one of {fields}", "correct labels.attribute"
+                path, f"no attribute {attribute!r}", f"one of {fields}", remedies[1]
             )
         to_layer = Transformer.from_crs(crs, info["crs"], always_xy=True)
         box = to_layer.transform_bounds(*bounds)
         _, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=[attribute], bbox=box)
     except (DataSourceError, DataLayerError) as error:
-        raise ContractError(path, str(error), "a readable vector file", REMEDY) from None
+        raise ContractError(path, str(error), "a readable vector file", remedies[0]) from None
     shapes = shapely.from_wkb(wkb)
     if CRS.from_user_input(info["crs"]) != CRS.from_user_input(crs):
         to_grid = Transformer.from_crs(info["crs"], crs, always_xy=True)
@@ -73,7 +76,7 @@ def attribute_values(path: Path, layer: str | None, attribute: str) -> set[str]:
     if attribute not in info["fields"]:
         fields = ", ".join(info["fields"])
         raise ContractError(
-            path, f"no attribute {attribute!r}", f"one of {fields}", "correct labels.attribute"
+            path, f"no attribute {attribute!r}", f"one of {fields}", ATTRIBUTE_REMEDY
         )
     _, _, _, values = pyogrio.raw.read(path, layer=layer, columns=[attribute], read_geometry=False)
     return {as_code(value) for value in values[0]}
@@ -96,12 +99,15 @@ def bounds_wgs84(path: Path, layer: str | None) -> tuple[float, float, float, fl
     return west, south, east, north
 
 
-def inspect_polygons(path: Path, layer: str | None, bounds: bool = False) -> dict[str, Any]:
+def inspect_polygons(
+    path: Path, layer: str | None, bounds: bool = False, remedy: str = REMEDY
+) -> dict[str, Any]:
     """What the layer says of itself (`crs`, `fields`, `features` ...).
 
     Parameters
     ----------
     bounds : also `total_bounds`, for which all polygons may have to be read
+    remedy : what to do about a file or layer that cannot be read
 
     Raises
     ------
@@ -111,7 +117,7 @@ def inspect_polygons(path: Path, layer: str | None, bounds: bool = False) -> dic
     try:
         info: dict[str, Any] = pyogrio.read_info(path, layer=layer, force_total_bounds=bounds)
     except (DataSourceError, DataLayerError) as error:
-        raise ContractError(path, str(error), "a readable vector file", REMEDY) from None
+        raise ContractError(path, str(error), "a readable vector file", remedy) from None
     if info["crs"] is None:
         raise ContractError(path, "no CRS", "georeferenced polygons", "assign one (ogr2ogr)")
     return info

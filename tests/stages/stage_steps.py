@@ -10,6 +10,7 @@ import rasterio.merge
 import yaml
 from making import LEFT, SMALL_AREA, STEP, TOP, write_area, write_tif
 
+from mapmill.class_areas import ClassAreas, write_areas
 from mapmill.cli import main
 
 PERIOD = "2018-04"
@@ -81,7 +82,29 @@ def compose(area, period=PERIOD):
             mapmill("download", area, file, root / "download" / file)
     for block in block_names(area):
         mapmill("compose", area, period, block, root / "compose" / period / f"{block}.tif")
-    return pasted(root / "compose" / period)
+    image_BYX = pasted(root / "compose" / period)
+    if not (root / "compose" / period / "quality").exists():
+        write_quality(area, image_BYX, period=period)
+    return image_BYX
+
+
+def write_quality(area, image_BYX, state_YX=None, period=PERIOD):
+    """Write the quality layer of an image that was observed once; by default it is clear."""
+    missing = np.isnan(image_BYX) if image_BYX.dtype.kind == "f" else image_BYX == 0
+    seen_YX = (~missing.any(axis=0)).astype(np.uint8)
+    quality_BYX = np.stack([seen_YX, seen_YX if state_YX is None else state_YX])
+    write_blocks(area, f"compose/{period}/quality", quality_BYX, ["observations", "state"])
+
+
+def write_labels(area, label_YX):
+    """Write classes as downsample would, where labels are as fine as the grid."""
+    write_blocks(area, "downsample", label_YX[None], ["class"])
+    classes = len(yaml.safe_load(area.read_text())["classes"])
+    for block in block_names(area):
+        path = Path(f"results/{area.stem}/downsample/{block}.tif")
+        with rasterio.open(path) as source:
+            count = np.bincount(source.read(1).ravel(), minlength=classes + 1)[: classes + 1]
+        write_areas(path.with_suffix(".csv"), ClassAreas(*[count * float(STEP**2)] * 4))
 
 
 def downsample(area):

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from making import simulated_scene
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
-from stages.stage_steps import PERIOD, area_with, mapmill, pack, select, write_blocks
+from stages.stage_steps import (
+    PERIOD,
+    area_with,
+    mapmill,
+    pack,
+    select,
+    write_blocks,
+    write_labels,
+    write_quality,
+)
 
 SPLIT = {"method": "strips", "direction": "west-east", "train": 0.5, "val": 0.2, "test": 0.3}
 
@@ -32,7 +41,8 @@ def assessed(name, seed=0, **sections):
     names = ["class", "confidence", "class by unet-1", "class by unet-2"]
     write_blocks(area, "predict/landcover", result_BYX, names)
     write_blocks(area, f"compose/{PERIOD}", image_BYX, ["B02", "B03", "B04"])
-    write_blocks(area, "downsample", label_YX[None], ["class"])
+    write_quality(area, image_BYX)
+    write_labels(area, label_YX)
     select(area)
     return area, label_YX, result_BYX
 
@@ -135,12 +145,13 @@ def test_forest_where_one_date_is_cloudy(small_area):
     }
     area = area_with("cloudy", select={"size": 32, "stride": 16, "split": SPLIT}, **sections)
     label_YX, image_BYX = simulated_scene()
-    write_blocks(area, "downsample", label_YX[None], ["class"])
+    write_labels(area, label_YX)
     clear_BYX = image_BYX.astype(np.float32)
     cloudy_BYX = clear_BYX.copy()
     cloudy_BYX[:, 40:120, 130:180] = np.nan
     for period, values in ((PERIOD, cloudy_BYX), ("2018-07", clear_BYX)):
         write_blocks(area, f"compose/{period}", values, ["B02", "B03", "B04"], np.nan)
+        write_quality(area, values, period=period)
     map_BYX = np.stack([label_YX, np.full_like(label_YX, 90)])
     write_blocks(area, "predict/landcover", map_BYX, ["class", "confidence"])
     select(area)

@@ -9,7 +9,12 @@ import rasterio
 import yaml
 from making import LEFT, STEP, TOP, write_tif
 from rasterio.windows import from_bounds
-from stages.stage_steps import area_with, assert_most_frequent, downsample, mapmill, refused
+from stages.stage_steps import area_with, assert_most_frequent, downsample, mapmill, read, refused
+
+from mapmill.areafile import load_area
+from mapmill.areas import totals as totals_of
+from mapmill.areas import warn_of_losses
+from mapmill.layout import Layout
 
 HEIGHT, WIDTH = 160, 192
 BOUNDS = (LEFT, TOP - HEIGHT * STEP, LEFT + WIDTH * STEP, TOP)
@@ -84,6 +89,38 @@ def test_table_of_class_areas(small_area):
         totals += areas
     np.testing.assert_allclose(totals[0], np.bincount(labels.ravel()) * 4)
     np.testing.assert_allclose(totals[1], np.bincount(found.ravel()) * 100)
+    own = labels == np.kron(found, np.ones((5, 5), np.uint8))
+    areas = totals_of(load_area(small_area), Layout("small"))
+    np.testing.assert_allclose(areas.kept, np.bincount(labels[own]) * 4)
+    pure = own.reshape(HEIGHT, 5, WIDTH, 5).all(axis=(1, 3))
+    np.testing.assert_allclose(areas.pure, np.bincount(found[pure], minlength=4) * 100)
+
+
+def test_a_class_that_is_lost_is_told(small_area, caplog):
+    """Roads and streams would vanish from the labels, and from the map, without a word."""
+    labels = np.ones((800, 960), np.uint8)
+    labels[:, ::5] = 3
+    labels[::2, 100:500] = 2
+    write_tif(Path("data/labels.tif"), labels, step=2)
+    downsample(small_area)
+    warn_of_losses(load_area(small_area), Layout("small"))
+    (line,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("lake loses 100% of its area to downsampling (mode)")
+
+
+def test_fraction_is_the_share_of_the_class(small_area):
+    """A soft label would say that a mixed cell is sure, or that a pure one is not."""
+    labels = patchy(800, 960)
+    write_tif(Path("data/labels.tif"), labels, step=2)
+    found = downsample(small_area)
+    target = Path("results/small/downsample/fraction/r000c001.tif")
+    mapmill("downsample", small_area, "r000c001", "out/b.tif", target, "--threads", "3")
+    place = (slice(0, 64), slice(64, 128))
+    assert np.array_equal(read("out/b.tif")[0], found[place])
+    own = labels == np.kron(found, np.ones((5, 5), np.uint8))
+    count = own.reshape(HEIGHT, 5, WIDTH, 5).sum(axis=(1, 3))
+    expected = np.where(found > 0, np.maximum(count * 100 // 25, 1), 0)[place]
+    assert np.array_equal(read(target)[0], expected)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ MISTAKES = {
     "unknown choice": (
         "method: strips",
         "method: stripes",
-        ["select.split.method", "'stripes'", "'strips', 'blocks', 'random', 'chip' or 'column'"],
+        ["select.split.method", "'stripes'", "'subtiles', 'strata', 'chip' or 'column'"],
     ),
     "bad colour": ("#1b6b2f", "green", ["classes.2.colour", "'green'", "#rrggbb"]),
     "bad name of a run": ("  unet: {}", "  U_Net: {}", ["runs.U_Net", "lower-case"]),
@@ -115,6 +115,27 @@ MISTAKES = {
         "split: {method: strips",
         "stride: 16\n  split: {method: random",
         ["select", "overlapping", "split otherwise"],
+    ),
+    "buffer auto without range": ("{method: strips", "{buffer: auto, method: strips", ["range"]),
+    "range without buffer auto": ("{method: strips", "{range: 9, method: strips", ["buffer: auto"]),
+    "strata without a name": ("{method: strips", "{method: strata", ["strata: NAME"]),
+    "column without polygons": (
+        "{method: strips",
+        "{column: part, method: column",
+        ["select.split", "part, an attribute of polygons, but no polygons"],
+    ),
+    "polygons for strips": ("{method: strips", "{polygons: a.gpkg, method: strips", ["polygons"]),
+    "chips' split on a grid": (
+        "{method: strips",
+        "{method: chip",
+        ["select.split.method", "chip, for chips", "grids have strips, blocks"],
+    ),
+    "a further size twice": ("  size: 32", "  size: 32\n  more_sizes: [16, 16]", ["twice"]),
+    "a further size that is size": ("  size: 32", "  size: 32\n  more_sizes: [32]", ["32, which"]),
+    "a further size beyond the area": (
+        "  size: 32",
+        "  size: 32\n  more_sizes: [512]",
+        ["select.more_sizes: found 512", "larger than the area"],
     ),
     "parts that are not a whole": ("test: 0.2", "test: 0.3", ["select.split", "sum to 1"]),
     "bounds between pixels": ("401920,", "401925,", ["grid", "192.5 pixels", "left and right"]),
@@ -150,6 +171,16 @@ MISTAKES = {
     "a seed below zero": ("seeds: [1]", "seeds: [-1]", ["train.seeds", "-1"]),
     "a seed twice": ("seeds: [1]", "seeds: [1, 1]", ["train.seeds", "1"]),
     "crop larger than the tile": ("  width: 4", "  crop: 64", ["train.crop", "64", "32"]),
+    "a size that is not packed": (
+        "  width: 4",
+        "  size: 64",
+        ["train.size (run unet)", "64, which is not packed (32 is", "select.more_sizes"],
+    ),
+    "crop larger than the chosen size": (
+        "  width: 4",
+        "  size: 32\n  crop: 40",
+        ["train.crop", "40, larger than train.size (32)"],
+    ),
     "a weight below zero": (
         "select:\n",
         "downsample: {class_weights: {1: -1}}\nselect:\n",

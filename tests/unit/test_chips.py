@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from mapmill.chips import Chip, chip_named, column_of, find_chips
+from mapmill.dealing import chip_parts, deal
 from mapmill.errors import ConfigError
 from mapmill.sections import Chips, Split
-from mapmill.splits import chip_parts, deal
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 import torch
 
 from mapmill.errors import ContractError
-from mapmill.fit import Fit, Patches, ahead, augment, batches, rate_at, whole_strides
-from mapmill.nets.model import Card, build, normalise
+from mapmill.fit import CPU, Fit, Patches, ahead, batches, rate_at
+from mapmill.inputs import normalise, tensor_of
+from mapmill.nets.heads import whole_strides
+from mapmill.nets.model import Card, build
+from mapmill.nets.parts import Segmenter
 from mapmill.sections import Train
 
 CARD = Card("unet", 8, 2, ["B02", "B03"], ["field", "wood", "lake"], [500.0] * 2, [300.0] * 2, {})
@@ -40,65 +44,6 @@ def chosen(**changes):
 def fit(seed=1, train=None, val=None, card=CARD, prepare=None, **changes):
     train = train or patches()
     return Fit(card, chosen(**changes), seed, train, val or train, pixels(train), prepare)
-
-
-def coordinates(count, size):
-    """An image whose bands are patch, row and column, and a label that follows from them."""
-    grid = np.mgrid[1 : count + 1, 1 : size + 1, 1 : size + 1].astype(np.float32)
-    image_NCHW = grid.transpose(1, 0, 2, 3)
-    return image_NCHW, labels_of(image_NCHW)
-
-
-def labels_of(image_NCHW):
-    patch, row, col = image_NCHW.transpose(1, 0, 2, 3).astype(int)
-    return ((patch * 97 + row * 31 + col) % 251 + 1).astype(np.uint8)
-
-
-@pytest.mark.parametrize("crop", [None, 16, 24])
-def test_image_and_label_are_turned_and_cut_alike(crop):
-    """Otherwise the net would learn from labels that lie beside their pixels."""
-    image_NCHW, label_NHW = coordinates(64, 24)
-    random = np.random.default_rng(0)
-    moved, label = augment(image_NCHW, label_NHW, crop, 0.0, random)
-    side = crop or 24
-    assert moved.shape == (64, 3, side, side)
-    assert label.shape == (64, side, side)
-    assert np.array_equal(label, labels_of(moved))
-    seen = set()
-    for index, (patch, row, col) in enumerate(moved.astype(int)):
-        assert (patch == index + 1).all()
-        assert {abs(int(d)) for d in np.diff(row[:, 0])} in ({0}, {1})  # neighbours stay so
-        assert len(set(zip(row.flat, col.flat, strict=True))) == side**2
-        corner = (row[0, 0] - row[-1, -1], col[0, 0] - col[-1, -1], row[0, 0] == row[0, -1])
-        seen.add(tuple(int(c) for c in corner))
-    assert len(seen) == 8  # all turns and flips of a square
-
-
-def test_crops_reach_every_part_of_a_patch():
-    """Otherwise the edges of the patches would never be learnt from."""
-    image_NCHW, label_NHW = coordinates(200, 20)
-    moved, _ = augment(image_NCHW, label_NHW, 16, 0.0, np.random.default_rng(0))
-    firsts = {(int(p[1].min()), int(p[2].min())) for p in moved}
-    assert firsts == set(itertools.product(range(1, 6), repeat=2))
-
-
-def test_jitter_moves_each_band_as_a_whole_and_leaves_what_is_invalid():
-    """Otherwise missing imagery would get a value, or noise be added pixel by pixel."""
-    random = np.random.default_rng(2)
-    image_NCHW = random.normal(0, 1, (40, 2, 16, 16)).astype(np.float32)
-    image_NCHW[:, :, :2] = 0
-    moved, _ = augment(image_NCHW, np.ones((40, 16, 16), np.uint8), 16, 0.2, random)
-    lines = []
-    for old, new in zip(image_NCHW, moved, strict=True):
-        assert (new == 0).all(axis=0).sum() == 32
-        for band in (0, 1):
-            was, now = np.sort(old[band][old[band] != 0]), np.sort(new[band][new[band] != 0])
-            gain, offset = np.polyfit(was, now, 1)
-            np.testing.assert_allclose(now, gain * was + offset, atol=1e-5)
-            lines.append((gain, offset))
-    assert len({round(gain, 5) for gain, _ in lines}) == 80
-    np.testing.assert_allclose(np.mean(lines, axis=0), [1, 0], atol=0.07)
-    np.testing.assert_allclose(np.std(lines, axis=0), [0.2, 0.2], atol=0.06)
 
 
 @pytest.mark.parametrize(("count", "batch"), [(7, 3), (5, 8), (6, 6), (1, 2)])
@@ -149,6 +94,23 @@ def test_a_damaged_patch_stops_the_training():
         list(itertools.islice(ahead(source()), 3))
 
 
+def test_no_thread_is_left_behind():
+    """Otherwise a failed or a finished training would go on reading, and never end."""
+    before = threading.active_count()
+    source = ahead(itertools.count(1))
+    assert [next(source), next(source)] == [1, 2]
+    source.close()
+    assert threading.active_count() == before
+    given = patches(dtype=np.float32, nodata=None)
+    given.image[:, 0, 3, 3] = np.inf
+    with pytest.raises(ContractError):
+        list(fit(train=given))
+    assert threading.active_count() == before
+    assert list(ahead(iter([1, 2, 3]))) == [1, 2, 3]
+    list(fit())
+    assert threading.active_count() == before
+
+
 def test_the_learning_rate_rises_and_falls_as_a_cosine():
     """Otherwise training would start with a shock, or end before it settled."""
     rates = [rate_at(step, 100) for step in range(100)]
@@ -175,7 +137,8 @@ def logits_by_hand(net, given):
     """Logits (patch, class, y, x), of images that are extended with 0 to whole strides."""
     size, valid = given.label.shape[1], np.ones(given.label.shape, bool)
     more = -size % net.stride
-    image = np.pad(normalise(given.image, valid, CARD), ((0, 0), (0, 0), (0, more), (0, more)))
+    ready = normalise(tensor_of(given.image, CPU), torch.from_numpy(valid), CARD).numpy()
+    image = np.pad(ready, ((0, 0), (0, 0), (0, more), (0, more)))
     with torch.inference_mode():
         return net.eval()(torch.from_numpy(image))[..., :size, :size].numpy()
 
@@ -230,7 +193,7 @@ def test_eight_patches_of_40_px_can_be_learnt_by_heart_with_a_resnet():
 def test_logits_of_any_size_lie_on_their_pixels(height, width):
     """Otherwise the padding would shift the image against its labels, or be scored itself."""
 
-    class Same(torch.nn.Module):
+    class Same(Segmenter):
         stride = 32
 
         def forward(self, image_NCHW):
@@ -240,7 +203,7 @@ def test_logits_of_any_size_lie_on_their_pixels(height, width):
             return image_NCHW
 
     image = torch.rand(2, 3, height, width) + 1
-    assert torch.equal(whole_strides(Same(), image), image)
+    assert torch.equal(whole_strides(Same(), image).mask_NKHW, image)
 
 
 def test_padding_counts_in_no_loss_and_no_score():

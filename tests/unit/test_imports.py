@@ -19,14 +19,21 @@ from mapmill.chain import VERSION
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(mapmill.__file__).parent
 LEVELS = [
-    {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach"},
+    {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach", "design"}
+    | {"formulas", "channels"},
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
-    | {"tiles", "splits", "chips", "extent", "indices"},
+    | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"}
+    | {"derive"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
     | {"balance", "borders", "checkpoint", "rates"}
+    | {"features", "inputs", "normal", "sampling", "augment"}
     | {"forest", "figures", "fit", "infer", "shift"}
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"}
-    | {"mapsheet", "footprints", "fetched", "estimate", "machine", "doctor"},
+    | {"combine", "observe", "pansharpen", "scene_reading"}
+    | {"census", "survey", "split_layer", "tiling", "tile_figures"}
+    | {"cells", "moments"}
+    | {"native", "majority", "areas", "class_areas", "routes"}
+    | {"mapsheet", "vrt", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
     {"cli"},
 ]
@@ -138,7 +145,8 @@ def run(*command):
 
 def test_training_and_prediction_need_torch_and_numpy_alone():
     """Otherwise the model code could not be taken to a machine without the geographic libraries."""
-    names = ["fit", "infer", "losses", "metrics", "nets.model", "nets.unet"]
+    names = ["fit", "infer", "losses", "metrics", "nets.model", "nets.heads", "nets.smp"]
+    names += ["nets.weights", "features.settle", "inputs", "augment", "sampling"]
     done = run("-c", ALONE.format(blocked=HEAVY, names=names))
     assert done.returncode == 0, done.stderr
     refused = run("-c", ALONE.format(blocked={"torch"}, names=names))

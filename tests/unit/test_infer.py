@@ -1,6 +1,7 @@
 """Tiled prediction: bit for bit that of the whole scene at once."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from mapmill.nets.model import Card, build
 BANDS, CLASSES = 3, 4
 
 
-def predictor(depth=2, seed=0, width=4):
+def predictor(depth=2, seed=0, width=4, context=256, **design):
     """A net with random weights and batch-norm statistics that maps noise to several classes."""
-    card = Card("unet", width, depth, list("abc"), list("wxyz"), [10.0, 20, 30], [3.0, 5, 7], {})
+    numbers = [10.0, 20, 30], [3.0, 5, 7], {}
+    card = Card("unet", width, depth, list("abc"), list("wxyz"), *numbers, **design)
     torch.manual_seed(seed)
     net = build(card)
     for module in net.modules():
@@ -27,8 +29,8 @@ def predictor(depth=2, seed=0, width=4):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, 0, 0.3)
     with torch.no_grad():
-        net.train()(torch.randn(2, BANDS, 64, 64))
-    return Predictor.of(net.eval(), card, torch.device("cpu"))
+        net.train()(torch.randn(2, BANDS, net.fits(64), net.fits(64)))
+    return Predictor.of(net.eval(), card, torch.device("cpu"), context)
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +117,69 @@ def test_tiles_and_blocks_leave_no_trace(depth, width, threads, block, tile):
     whole = at_once(net, scene)
     assert len(np.unique(whole.argmax(axis=0))) > 1  # else little could differ
     assert_bitwise(in_tiles(net, scene, block, tile), whole)
+
+
+@pytest.mark.parametrize(
+    "design",
+    [
+        {"padding": "valid"},
+        {"padding": "valid", "depth": 3},
+        {"upsample": "bilinear"},
+        {"norm": "none", "dropout": 0.5},
+        {"block": "residual", "attention": "gate", "head": "multi-resolution"},
+    ],
+    ids=str,
+)
+def test_local_nets_of_any_design_leave_no_trace(design):
+    """Otherwise a choice of the net would bring back the seams, or shift the map by its margin."""
+    net, scene = predictor(**design), Scene(61, 83, invalid=0.1)
+    assert net.is_exact
+    whole = at_once(net, scene)
+    assert len(np.unique(whole.argmax(axis=0))) > 1
+    assert_bitwise(in_tiles(net, scene, 50, 16), whole)
+
+
+@pytest.mark.parametrize("shape", [(61, 83), (5, 7)])
+def test_an_unpadded_net_maps_every_pixel(shape):
+    """Otherwise its map would be shifted by what its convolutions take, or lack a frame."""
+    net, scene = predictor(padding="valid"), Scene(*shape, invalid=0.1)
+    stride, first = net.net.stride, 8 * net.net.stride
+    height, width = (net.net.fits(side + 2 * first) for side in shape)
+    pads = [(first, size - first - side) for size, side in zip((height, width), shape, strict=True)]
+    image = np.pad(scene.image.astype(float), ((0, 0), *pads), "reflect")
+    mean, sd = (np.array(values)[:, None, None] for values in (net.card.mean, net.card.sd))
+    ready = np.where(np.pad(scene.valid, pads, "reflect"), (image - mean) / sd, 0)
+    with torch.inference_mode():
+        logits_KYX = deepcopy(net.net).double()(torch.from_numpy(ready[None]))[0].numpy()
+    low = first - net.net.margin
+    exps = np.exp(logits_KYX)[:, low : low + shape[0], low : low + shape[1]]
+    assert stride == 4 and exps.shape[1:] == shape
+    np.testing.assert_allclose(at_once(net, scene), exps / exps.sum(axis=0), atol=2e-5)
+
+
+def test_a_global_net_is_shown_the_context_and_says_so():
+    """Otherwise a map that depends on its tiles would be taken for one that does not."""
+    scene, halves = Scene(64, 96), (Window(0, 0, 64, 48), Window(0, 48, 64, 48))
+    for design in ({"norm": "group"}, {"attention": "self"}):
+        net = predictor(context=20, **design)
+        assert (net.halo, net.is_exact) == (20, False)
+        whole = at_once(net, scene)
+        parts = [net.probabilities(part, scene.grid, scene.read) for part in halves]
+        assert np.abs(np.concatenate(parts, axis=2) - whole).max() > 1e-5
+    local = predictor(context=20)
+    assert local.is_exact and local.halo != 20
+
+
+@pytest.mark.parametrize(
+    ("far", "halo", "exact"), [(99, 99, True), (100, 100, True), (101, 100, False)]
+)
+def test_a_net_of_smp_reads_no_more_than_was_planned(far, halo, exact):
+    """Otherwise it would ask for blocks that the workflow has not made."""
+    net = predictor()
+    for kind, expected in (("smp", (halo, exact)), ("unet", (far, True))):
+        card = replace(net.card, net=kind, reach=far)
+        found = Predictor.of(net.net, card, net.device, 100)
+        assert (found.halo, found.is_exact) == expected
 
 
 @settings(deadline=None, derandomize=True, max_examples=25)

@@ -2,27 +2,25 @@
 
 import json
 import pickle
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from mapmill.design import CHOICES
 from mapmill.errors import ContractError
 from mapmill.nets.model import (
     Card,
     build,
     choose_device,
     load_model,
-    normalise,
-    reach,
     save_model,
     with_reach,
 )
+from mapmill.nets.probe import reach
 from mapmill.nets.unet import UNet
-from mapmill.reach import reach_bound
 
 CARD = Card(
     net="unet",
@@ -74,13 +72,6 @@ def test_reach_is_the_farthest_pixel_that_matters(depth):
         assert farthest == far  # at `reach` something changes, beyond it not a bit does
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6])
-def test_the_bound_on_the_reach_of_a_plain_net_holds(depth):
-    """Otherwise planning would count on imagery of fewer blocks than prediction reads."""
-    measured = reach(UNet(1, 1, 1, depth), 1, 2**depth)
-    assert measured <= reach_bound("plain", depth) < 1.5 * measured
-
-
 def test_reach_leaves_the_net_as_it_was():
     """Otherwise measuring would change what is trained or predicted next."""
     net = UNet(2, 3, 4, 2).train()
@@ -88,17 +79,6 @@ def test_reach_leaves_the_net_as_it_was():
     reach(net, 2, net.stride)
     assert net.training
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
-
-
-def test_a_net_that_sees_everything_is_refused():
-    """Otherwise its map would silently depend on the size of tiles and blocks."""
-
-    class Whole(torch.nn.Module):
-        def forward(self, image_NCHW):
-            return image_NCHW + image_NCHW.mean(dim=(2, 3), keepdim=True)
-
-    with pytest.raises(ContractError, match="reach"):
-        reach(Whole(), 1, 2, limit=256)
 
 
 def trained(card=CARD):
@@ -189,7 +169,7 @@ def test_weights_that_do_not_fit_their_card_are_refused(tmp_path, other):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("other", [{"net": "mlp"}, {"encoder": "mlp"}])
+@pytest.mark.parametrize("other", [{key: "mlp"} for key in CHOICES])
 def test_an_unknown_net_is_refused(tmp_path, other):
     """Otherwise the model of a newer version would be built as something else."""
     path = tmp_path / "model.safetensors"
@@ -209,16 +189,19 @@ def rewritten(path, **changes):
 
 def test_a_model_from_before_there_were_encoders_is_still_read(tmp_path):
     """Otherwise models trained in the past could make no more maps."""
-    path = rewritten(tmp_path / "model.safetensors", encoder=None, units=None, reach=None)
+    later = [each.name for each in fields(Card)][8:]
+    assert {"encoder", "units", "reach", "padding", "attention", "smp"} <= set(later)
+    path = rewritten(tmp_path / "model.safetensors", **dict.fromkeys(later))
     net, card = load_model(path)
     assert isinstance(net, UNet)
+    assert card == CARD
     assert (card.encoder, card.units, card.reach) == ("plain", "", None)
 
 
 def test_a_card_with_an_unknown_entry_is_one_line(tmp_path):
     """Otherwise what a newer version says of its model would be dropped in silence."""
-    path = rewritten(tmp_path / "model.safetensors", dropout=0.5)
-    with pytest.raises(ContractError, match=r"dropout.*a model of mapmill") as caught:
+    path = rewritten(tmp_path / "model.safetensors", warp=0.5)
+    with pytest.raises(ContractError, match=r"warp.*a model of mapmill") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
 
@@ -247,33 +230,6 @@ def test_the_reach_travels_with_the_model(tmp_path):
     save_model(path, trained().state_dict(), card)
     net, found = load_model(path)
     assert found == card == replace(CARD, reach=reach(net, 2, net.stride))
-
-
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_normalise_scales_by_band_and_puts_invalid_pixels_at_zero(dtype):
-    """Otherwise nodata would look like a dark surface, or one band be scaled by another's."""
-    random = np.random.default_rng(0)
-    image = random.integers(1, 65535, (2, 2, 6, 7)).astype(dtype)
-    valid = random.random((2, 6, 7)) < 0.7
-    if dtype == "float32":
-        image[:, 0][~valid] = np.nan
-        image[:, 1][~valid] = np.inf
-    with np.errstate(invalid="ignore"):
-        found = normalise(image, valid, CARD)
-    assert found.dtype == np.float32
-    for n, band, row, col in np.ndindex(*image.shape):
-        expected = 0.0
-        if valid[n, row, col]:
-            expected = (float(image[n, band, row, col]) - CARD.mean[band]) / CARD.sd[band]
-        assert found[n, band, row, col] == pytest.approx(expected, rel=1e-5, abs=1e-5)
-        assert valid[n, row, col] or found[n, band, row, col] == 0
-
-
-def test_a_band_that_never_varies_stays_finite():
-    """Otherwise one constant band would turn the whole training into NaN."""
-    flat = replace(CARD, sd=[0.0, 1.0])
-    found = normalise(np.full((1, 2, 4, 4), 7, np.uint16), np.ones((1, 4, 4), bool), flat)
-    assert np.isfinite(found).all()
 
 
 def test_a_device_that_is_not_there_is_an_error(monkeypatch):

@@ -13,7 +13,7 @@ from mapmill.errors import MapmillError
 from mapmill.grid import Window
 from mapmill.pool import PatchPool
 from mapmill.sections import Pool
-from mapmill.store import write_store
+from mapmill.store import Form, PatchReader, StoreWriter
 from mapmill.tiles import Tile
 
 SIDE = 8
@@ -41,34 +41,49 @@ def make(name, image_NBYX, label_NYX, *, bands, classes, units="digital numbers"
     missing = np.isnan(training) if nodata is None else training == nodata
     pixels_BP = training.transpose(1, 0, 2, 3)[:, ~missing.any(axis=1)]
     tiles = [
-        Tile("2018-04", "", Window(8 * n, 0, *label.shape), 1.0, 1.0, DEALT[n], None, "", ())
+        Tile(
+            *(
+                "2018-04",
+                "",
+                Window(8 * n, 0, *label.shape),
+                1.0,
+                0.0,
+                0.0,
+                1.0,
+                DEALT[n],
+                None,
+                "",
+            ),
+            (0,) * len(classes),
+        )
         for n, label in enumerate(label_NYX)
     ]
-    write_store(
-        Path(f"results/{name}/pack/patches.zarr"),
-        tiles,
-        zip(image_NBYX, label_NYX, strict=True),
-        bands=bands,
-        dtype=dtype,
-        shard=2,
-        attributes={
-            "bands": bands,
-            "units": units,
-            "classes": classes,
-            "nodata": nodata,
-            "pieces": ["2018-04"],
-            "splits": SPLITS,
-            "statistics": {
-                "mean": pixels_BP.mean(axis=1).tolist() if pixels_BP.size else [0.0] * len(bands),
-                "sd": pixels_BP.std(axis=1).tolist() if pixels_BP.size else [0.0] * len(bands),
-                "pixels": [float(pixels_BP.shape[1])],
-            },
-            "class_pixels": [
-                int((label_NYX[is_train] == k + 1).sum()) for k in range(len(classes))
-            ],
-            "MAPMILL_SETTINGS": f"made-by-{name}",
+    size = label_NYX.shape[1]
+    form = Form(bands, dtype, len(classes), ["2018-04"], SPLITS, 2, "lz4")
+    writer = StoreWriter(Path(f"results/{name}/pack/patches.zarr"), form, {size: tiles}, size)
+    chunks = form.chunks()
+    for number, (image, label) in enumerate(zip(image_NBYX, label_NYX, strict=True)):
+        writer.put(
+            size,
+            number,
+            {"image": chunks["image"].encode(image), "label": chunks["label"].encode(label)},
+        )
+    attributes = {
+        "bands": bands,
+        "units": units,
+        "classes": classes,
+        "nodata": nodata,
+        "pieces": ["2018-04"],
+        "splits": SPLITS,
+        "statistics": {
+            "mean": pixels_BP.mean(axis=1).tolist() if pixels_BP.size else [0.0] * len(bands),
+            "sd": pixels_BP.std(axis=1).tolist() if pixels_BP.size else [0.0] * len(bands),
+            "pixels": [float(pixels_BP.shape[1])],
         },
-    )
+        "class_pixels": [int((label_NYX[is_train] == k + 1).sum()) for k in range(len(classes))],
+        "MAPMILL_SETTINGS": f"made-by-{name}",
+    }
+    writer.finish({size: attributes})
 
 
 def numbered(*names):
@@ -124,12 +139,22 @@ def test_patches_of_two_areas_in_one_set_of_terms(two):
     pool = PatchPool(learner(), "here", {"here": Pool(), "there": MAPPED})
     assert pool.nodata is None
     for index in range(9):
-        image_BYX, label_YX = pool.images()[index], pool.labels()[index]
+        image_BYX, label_YX = pool.images().take([index])[0], pool.labels().take([index])[0]
         assert image_BYX.dtype == np.float32 and image_BYX.shape == (3, SIDE, SIDE)
         np.testing.assert_array_equal(np.isnan(image_BYX), np.isnan(images[index]))
         np.testing.assert_allclose(image_BYX, images[index], rtol=1e-5, atol=1e-2)
         np.testing.assert_array_equal(label_YX, labels[index])
         assert label_YX.dtype == np.uint8
+
+
+def test_a_batch_of_patches_of_two_areas(two):
+    """Otherwise images of one area would stand in a batch beside the labels of the other."""
+    images, labels = in_our_terms(two)
+    pool = PatchPool(learner(), "here", {"here": Pool(), "there": MAPPED}, threads=2)
+    numbers = [8, 0, 5, 4, 0, 7]
+    np.testing.assert_array_equal(pool.labels().take(np.array(numbers)), labels[numbers])
+    np.testing.assert_allclose(pool.images().take(numbers), images[numbers], rtol=1e-5, atol=1e-2)
+    pool.close()
 
 
 @pytest.mark.parametrize("order", [["here", "there"], ["there", "here"]])
@@ -145,8 +170,8 @@ def test_patches_are_counted_through(two, order):
     images, labels = in_our_terms(two)
     shift = 0 if order[0] == "here" else 5
     for index in range(9):
-        np.testing.assert_array_equal(pool.labels()[index], labels[(index + shift) % 9])
-        found, expected = pool.images()[index], images[(index + shift) % 9]
+        np.testing.assert_array_equal(pool.labels().take([index])[0], labels[(index + shift) % 9])
+        found, expected = pool.images().take([index])[0], images[(index + shift) % 9]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-2)
     assert pool.digest() == "+".join(f"made-by-{name}" for name in order)
     assert all(f"results/{name}/pack" in pool.folders() for name in order)
@@ -196,14 +221,14 @@ def test_one_area_alone_is_its_own_store(two):
     """The patches of a country would be copied into memory as floats, at twice the size."""
     pool = PatchPool(learner(), "here", {"here": Pool()})
     image, label = pool.images(), pool.labels()
-    assert isinstance(image, zarr.Array) and image.dtype == np.uint16 and pool.nodata == 0
-    np.testing.assert_array_equal(image[:], two[0])
-    np.testing.assert_array_equal(label[:], two[1])
+    assert isinstance(image, PatchReader) and image.dtype == np.uint16 and pool.nodata == 0
+    np.testing.assert_array_equal(image.take(range(5)), two[0])
+    np.testing.assert_array_equal(label.take(range(5)), two[1])
     kept = zarr.open_group("results/here/pack/patches.zarr", mode="r").attrs["statistics"]
     assert pool.statistics() == (kept["mean"], kept["sd"])
     pool = PatchPool(learner(), "here", {"here": Pool(scale=2.0)})
-    assert pool.nodata is None and pool.images()[1].dtype == np.float32
-    np.testing.assert_allclose(pool.images()[1], two[0][1] * 2.0)
+    assert pool.nodata is None and pool.images().take([1]).dtype == np.float32
+    np.testing.assert_allclose(pool.images().take([1])[0], two[0][1] * 2.0)
 
 
 def test_classes_are_counted_by_number(two):
@@ -212,7 +237,7 @@ def test_classes_are_counted_by_number(two):
     shuffled = {"3": "lake", "1": "field", "2": "wood"}
     make("here", here, label, bands=OURS["bands"], classes=shuffled)
     pool = PatchPool(learner(), "here", {"here": Pool()})
-    np.testing.assert_array_equal(pool.labels()[0], label[0])
+    np.testing.assert_array_equal(pool.labels().take([0])[0], label[0])
     names = [f"class {number}" for number in range(1, 13)]
     many = {str(number): names[number - 1] for number in (1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9)}
     random = np.random.default_rng(7)
@@ -220,7 +245,9 @@ def test_classes_are_counted_by_number(two):
     make("many", here, label, bands=OURS["bands"], classes=many)
     told = {name: (number - 1) % 3 + 1 for number, name in enumerate(names, 1)}
     pool = PatchPool(learner(), "here", {"many": Pool(classes=told)})
-    np.testing.assert_array_equal(pool.labels()[3], np.where(label[3], (label[3] - 1) % 3 + 1, 0))
+    np.testing.assert_array_equal(
+        pool.labels().take([3])[0], np.where(label[3], (label[3] - 1) % 3 + 1, 0)
+    )
 
 
 def test_an_area_without_training_pixels_weighs_nothing(two):
@@ -279,4 +306,4 @@ def test_units_that_are_the_same_need_no_mapping(two):
     here, label, *_ = two
     make("same", here, label, **OURS | {"units": "dB"})
     pool = PatchPool(learner(units="dB"), "here", {"same": Pool()})
-    np.testing.assert_array_equal(pool.images()[2], here[2])
+    np.testing.assert_array_equal(pool.images().take([2])[0], here[2])

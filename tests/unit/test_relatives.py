@@ -243,6 +243,16 @@ def test_pooled_areas():
     assert pools_of(HERE, here, "unet") == ["third", "there"]
 
 
+def test_pooled_areas_pack_the_size_that_is_learnt_from():
+    """A run would stop hours later, at a size of patches that another area never packed."""
+    write("there", select={"size": 64})
+    assert area(**learning(train_on=["there"]))
+    assert area(**learning(train_on=["there"], size=64))
+    line = mistake(**learning(train_on=["there"], size=32))
+    assert "train.train_on.there (run unet): found patches of 64 px; expected 32 px" in line
+    assert "more_sizes" in line
+
+
 OTHERS = {
     "compose": {"bands": ["blue", "B03", "B04"], "units": "reflectance"},
     "classes": classes("field", "oak", "lake"),
@@ -316,6 +326,41 @@ def test_pooled_areas_that_cannot_be():
     assert "train_on" in mistake(**learning(train_on=["There"]))
     assert "train_on" in mistake(**learning(train_on={"there": {"scale": 0}}))
     assert "did you mean 'scale'?" in mistake(**learning(train_on={"there": {"scael": 2}}))
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"upsample": "bilinear"},
+        {"padding": "valid", "depth": 1},
+        {"attention": "self"},
+        {"norm": "group"},
+        {"net": "smp", "smp": {"arch": "Unet", "encoder": "resnet18"}},
+    ],
+    ids=str,
+)
+def test_the_halo_of_other_designs(train):
+    """Blocks would be mapped without the neighbours that the net looks at, or is shown."""
+    write("there", train=train)
+    here = area(**BORROWED, predict={"context": 77})
+    design = load_area(Path("config/areas/there.yaml")).train_of("unet").design
+    halo = halo_of(HERE, here, "landcover")
+    if design.sees_all or design.net == "smp":
+        assert halo == 77 + 32
+        return
+    about = {"bands": ["a"], "classes": ["d", "e"], "mean": [0], "sd": [1], "provenance": {}}
+    assert halo >= with_reach(Card(**about, **vars(design))).reach + design.stride
+
+
+def test_fine_tuning_a_net_of_another_design():
+    """The weights would be refused after the patches were made; dropout changes none of them."""
+    tuned = {"runs": {"unet": {"init": "there/unet"}}}
+    for theirs in ({"attention": "gate"}, {"norm": "none"}, {"head": "mask+label"}):
+        write("there", train=theirs)
+        ((key, value),) = theirs.items()
+        assert f"there/unet with {key} {value}; expected {key} " in mistake(**tuned)
+    write("there", train={"dropout": 0.5, "label_weight": 3})
+    assert area(**tuned)
 
 
 def test_the_halo_grows_with_the_depth():

@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
+from mapmill.design import Design
 from mapmill.errors import ContractError
 from mapmill.grid import Window
 from mapmill.infer import Predictor, tiles_of
-from mapmill.nets.model import Card, build, load_model, reach, save_model
+from mapmill.nets.model import Card, build, load_model, save_model
+from mapmill.nets.probe import reach
 from mapmill.nets.resnet import RESNETS, ResNet, ResNetUNet
 from mapmill.nets.weights import adapt, load_encoder_weights, start_from
 from mapmill.reach import reach_bound
@@ -157,7 +159,7 @@ def test_the_logits_have_the_image_s_size(name):
 def test_the_bound_on_the_reach_holds(name, pixels):
     """Otherwise planning would count on imagery of fewer blocks than prediction reads."""
     assert reach(ResNetUNet(1, 1, name, 1), 1, 32) == pixels
-    assert pixels <= reach_bound(name, 4) < 1.5 * pixels
+    assert pixels <= reach_bound(Design(encoder=name)) < 1.5 * pixels
 
 
 def test_planning_the_reach_needs_no_torch():

@@ -4,14 +4,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_cdt
 
 from mapmill.errors import ConfigError
 from mapmill.grid import Window
+from mapmill.parts import find_parts
 from mapmill.sections import Split
-from mapmill.splits import PartFinder, regions
+from mapmill.splits import Zone, regions
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 WHOLE = Window(0, 0, 60, 84)
@@ -121,7 +123,7 @@ def distance_to_parts_above(field_YX, part):
 
 @quick
 @given(
-    st.sampled_from(["strips", "blocks", "random"]),
+    st.sampled_from(["strips", "blocks", "random", "subtiles"]),
     st.sampled_from(["west-east", "north-south"]),
     st.integers(0, 14),
     st.sampled_from([4, 8]),
@@ -133,12 +135,13 @@ def test_no_kept_tile_is_within_the_buffer_of_what_scores_it(
 ):
     """Otherwise the scores would be told of pixels that the model has all but seen."""
     windows = tiles(8, 8 if method == "random" else step)
-    split = Split(method=method, direction=direction, buffer=buffer, block=block, seed=seed)
+    block = 42 if method == "subtiles" else block
+    split = Split(
+        method=method, direction=direction, buffer=buffer, block=block, seed=seed, subtiles=2
+    )
     parts = regions(split, WHOLE, windows, step)
-    finder = PartFinder(parts, buffer)
     field_YX = painted(parts)
-    for window in windows:
-        name, _, why = finder.part_of(window)
+    for window, (name, _, why) in zip(windows, find_parts(parts, windows, buffer), strict=True):
         place = window.slices(WHOLE)
         own = set(field_YX[place].ravel().tolist()) - {-1}
         if len(own) > 1:
@@ -150,11 +153,136 @@ def test_no_kept_tile_is_within_the_buffer_of_what_scores_it(
         assert why in ("", f"within {buffer} px of another part")
 
 
+def test_every_large_tile_gives_sub_tiles_to_each_part():
+    """Otherwise a large tile of a rare landscape would be learnt from and never scored."""
+    split = Split(method="subtiles", block=40, subtiles=3)
+    parts = regions(split, WHOLE, [], 4)  # large tiles of 32 x 40 and 28 x 44 px, or so
+    assert (painted(parts) >= 0).all()
+    assert len(parts) == 2 * 2 * 9
+    deals = [parts[n : n + 9] for n in range(0, 36, 9)]
+    for dealt in deals:
+        assert {r.part for r in dealt} == {"train", "val", "test"}
+        assert sum(r.ground.height * r.ground.width for r in dealt) > 0.15 * 60 * 84
+    assert len({tuple(r.part for r in dealt) for dealt in deals}) > 1  # each its own deal
+    for window, *_ in parts:
+        assert window.row % 4 == window.col % 4 == 0  # where tiles meet
+
+
+def test_sub_tiles_narrower_than_a_step_are_one_line():
+    """Otherwise no tile would lie in any sub-tile, and all would be dropped."""
+    with pytest.raises(ConfigError, match="subtiles: found 6 across"):
+        regions(Split(method="subtiles", block=42, subtiles=6), WHOLE, [], 8)
+
+
+WEST, EAST = shapely.box(0, 0, 30, 60), shapely.box(30, 0, 84, 60)
+
+
+def test_strata_are_dealt_out_one_by_one():
+    """Otherwise a small stratum could lie in the test part alone, and nothing be learnt of it."""
+    zones = [Zone(WEST, "coast"), Zone(EAST, "hills")]
+    split = Split(method="strata", strata="kind", polygons="a.gpkg", block=10, seed=3)
+    parts = regions(split, WHOLE, [], 5, zones)
+    assert (painted(parts) >= 0).all()
+    for west, east in ((0, 30), (30, 84)):
+        numbers = Counter(r.part for r in parts if west <= r.ground.col < east)
+        count = sum(numbers.values())
+        assert all(
+            abs(numbers[name] - share * count) < 1
+            for name, share in (("train", 0.6), ("val", 0.2), ("test", 0.2))
+        )
+
+
+def test_a_square_belongs_to_the_stratum_with_most_of_its_ground_and_may_have_none():
+    """Otherwise squares on a border would count twice, and the sea as some county."""
+    zones = [Zone(shapely.box(0, 0, 34, 60), "coast"), Zone(shapely.box(34, 0, 60, 60), "hills")]
+    split = Split(method="strata", strata="kind", polygons="a.gpkg", block=10)
+    parts = regions(split, WHOLE, [], 5, zones)
+    squares = [r for r in parts if r.ground.col in (30,)]
+    only_hills = regions(
+        split, WHOLE, [], 5, [Zone(shapely.box(30, 0, 60, 60), "hills"), Zone(WEST, "coast")]
+    )
+    assert [r.part for r in squares] == [r.part for r in only_hills if r.ground.col == 30]
+    assert {r.part for r in parts if r.ground.col >= 60} == {""}
+    beside = [Window(0, 60, 8, 8), Window(0, 56, 8, 8)]
+    assert [place.dropped for place in find_parts(parts, beside, 0)] == [
+        "outside the parts",
+        "across two parts",
+    ]
+
+
+def test_a_stratum_of_too_few_squares_is_one_line():
+    """Otherwise a part would silently lack that stratum."""
+    split = Split(method="strata", strata="kind", polygons="a.gpkg", block=30)
+    with pytest.raises(ConfigError, match="blocks in kind coast") as caught:
+        regions(split, WHOLE, [], 5, [Zone(WEST, "coast"), Zone(EAST, "hills")])
+    assert "\n" not in str(caught.value)
+
+
+@quick
+@given(st.integers(-40, 60), st.integers(0, 14), st.integers(3, 12))
+def test_slanted_polygons_keep_the_buffer_too(slant, buffer, size):
+    """Otherwise tiles beside a slanted border would be learnt from and scored."""
+    border = [(30, 0), (30 + slant / 2, 60)]
+    west = shapely.Polygon([(0, 0), *border, (0, 60)])
+    east = shapely.Polygon([(84, 0), *border, (84, 60)])
+    zones = [Zone(west, "train"), Zone(east, "test")]
+    split = Split(method="column", column="part", polygons="a.gpkg")
+    windows = tiles(size, 3)
+    for window, place in zip(
+        windows, find_parts(regions(split, WHOLE, [], 3, zones), windows, buffer), strict=True
+    ):
+        box = shapely.box(window.col, window.row, window.col_end, window.row_end)
+        grown = shapely.box(*(np.array(box.bounds) + np.array([-1, -1, 1, 1]) * (buffer + 0.5)))
+        if place.part == "train":
+            assert west.buffer(1e-6).covers(box.buffer(-0.3, join_style="mitre"))
+            if not place.dropped:
+                shrunk = grown.buffer(-0.8, join_style="mitre")
+                assert shapely.area(shapely.intersection(shrunk, east)) < 1e-6
+            else:
+                assert grown.intersects(east)
+        elif place.part == "test":
+            assert place.dropped == "" and east.buffer(1e-6).covers(
+                box.buffer(-0.3, join_style="mitre")
+            )
+        else:
+            assert place.dropped in ("across two parts", "partly outside the parts")
+
+
+def test_ground_outside_all_polygons_serves_nothing():
+    """Otherwise tiles that no polygon holds would get a part by chance."""
+    split = Split(method="column", column="part", polygons="a.gpkg")
+    zones = [Zone(shapely.box(0, 0, 20, 20), "train"), Zone(shapely.box(40, 0, 60, 20), "test")]
+    parts = regions(split, WHOLE, [], 8, zones)
+    found = find_parts(
+        parts,
+        [Window(0, 0, 8, 8), Window(0, 16, 8, 8), Window(30, 30, 8, 8), Window(2, 41, 8, 8)],
+        4,
+    )
+    assert found == [
+        ("train", None, ""),
+        ("", None, "partly outside the parts"),
+        ("", None, "outside the parts"),
+        ("test", None, ""),
+    ]
+
+
+def test_groups_stay_together_and_a_mixed_column_is_refused():
+    """Otherwise polygons of one county would be learnt from and scored; or a typing error dealt."""
+    split = Split(method="column", column="county", polygons="a.gpkg", folds=3)
+    zones = [Zone(shapely.box(10 * n, 0, 10 * n + 10, 60), f"c{n % 4}") for n in range(8)]
+    parts = regions(split, WHOLE, [], 5, zones)
+    assert all(parts[n][1:] == parts[n + 4][1:] for n in range(4))
+    assert {r.fold for r in parts} == {0, 1, 2}
+    split = Split(method="column", column="part", polygons="a.gpkg")
+    with pytest.raises(ConfigError, match="train and also tset"):
+        regions(split, WHOLE, [], 5, [Zone(WEST, "train"), Zone(EAST, "tset")])
+
+
 def test_a_test_tile_is_never_dropped_for_its_neighbours():
     """Otherwise a buffer would shrink the very part that the scores are of."""
     parts = regions(Split(method="strips", direction="west-east"), WHOLE, [], 4)
     last = Window(0, WHOLE.width - 16, 16, 16)
-    assert PartFinder(parts, 30).part_of(last) == ("test", None, "")
+    assert find_parts(parts, [last], 30) == [("test", None, "")]
 
 
 @pytest.mark.parametrize("method", ["strips", "blocks"])

@@ -24,6 +24,8 @@ tables = st.lists(
             st.integers(16, 2048),
         ),
         valid=shares,
+        cloud=shares,
+        snow=shares,
         labelled=shares,
         chip=st.one_of(st.just(""), st.from_regex(r"[A-Za-z0-9._-]{1,12}", fullmatch=True)),
         split=st.sampled_from(["train", "val", "test", ""]),
@@ -51,7 +53,7 @@ def test_the_table_opens_in_other_programs(tmp_path):
     """Otherwise nobody could see in a spreadsheet why a tile was dropped."""
     path = tmp_path / "tiles.csv"
     tile = Tile(
-        *("2018-04", "", Window(64, 32, 16, 16), 1.0, 0.25),
+        *("2018-04", "", Window(64, 32, 16, 16), 1.0, 0.5, 0.125, 0.25),
         *("train", None, "few, or none", (60, 0, 4)),
     )
     write_tiles(path, [tile], CLASSES)
@@ -65,6 +67,8 @@ def test_the_table_opens_in_other_programs(tmp_path):
         "col": "32",
         "size": "16",
         "valid": "1.000000",
+        "cloud": "0.500000",
+        "snow": "0.125000",
         "labelled": "0.250000",
         "split": "train",
         "fold": "",

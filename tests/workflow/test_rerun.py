@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+import rasterio
 from making import SMALL_AREA, simulated_scene, write_tif
 from running import ROOT, digests, fake_wheel, planned, snakemake
 
@@ -58,6 +59,35 @@ def test_changed_bands_rerun_from_compose_on(project, area_file):
     """A change of bands would redo the labels, or leave old bands in the image."""
     area_file.write_text(area_file.read_text().replace("[B02, B03, B04]", "[B04, B03]"))
     assert set(planned(project, *TARGETS)) == {"compose", "select", "pack"} | LEARN
+
+
+def test_changed_mask_reruns_from_compose_on(project, area_file):
+    """Clouds would stay in the image after a mask was given, or another combination asked for."""
+    text, bands = area_file.read_text(), "bands: [B02, B03, B04]"
+    for added in ("mask: {preset: scl}", "combine: median"):
+        area_file.write_text(text.replace(bands, f"{bands}\n  {added}"))
+        assert set(planned(project, *TARGETS)) == {"compose", "select", "pack"} | LEARN
+
+
+def test_a_lost_quality_layer_is_made_again(project):
+    """Tiles would be chosen without knowing their clouds."""
+    layer = "results/small/compose/2018-04/quality/r001c000.tif"
+    before = (project / layer).read_bytes()
+    (project / layer).unlink()
+    assert planned(project, layer) == {"compose": 1}
+    assert snakemake(project, layer).returncode == 0
+    assert (project / layer).read_bytes() == before
+    assert snakemake(project, *TARGETS).returncode == 0
+
+
+def test_all_blocks_of_a_period_as_one_picture(project):
+    """The picture would be asked for in vain, or made before its blocks."""
+    picture = "results/small/compose/2018-04.vrt"
+    assert snakemake(project, picture).returncode == 0
+    assert planned(project, picture) == {}
+    with rasterio.open(project / picture) as source:
+        assert source.read(1).all()
+    assert planned(project, picture, "--forcerun", "compose") == {"compose": 4, "vrt": 1}
 
 
 def test_changed_label_method_reruns_from_downsample_on(project, area_file):

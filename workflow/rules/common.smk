@@ -150,17 +150,19 @@ def scene_files(wildcards):
         area=wildcards.area, period=wildcards.period
     ).output.listing
     names = wanted_files(
-        wildcards.period, read_scenes(Path(listing)), area.compose.bands
+        wildcards.period, read_scenes(Path(listing)), area.compose.wanted
     )
     return [listing, *(str(layout.download(name)) for name in names)]
 
 
 @plainly
 def composed_blocks(wildcards):
-    """All composed blocks of the area."""
+    """All composed blocks of the area, in the period that the wildcards name or in all."""
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     names = blocks(area)  # a mistake here where there are chips, before anything runs
-    return [str(layout.compose(p, name)) for p in area.periods for name in names]
+    named = getattr(wildcards, "period", None)
+    periods = [named] if named else area.periods
+    return [str(layout.compose(p, name)) for p in periods for name in names]
 
 
 @plainly
@@ -173,6 +175,29 @@ def images_and_labels(wildcards):
     area.the_labels()
     labels = [str(layout.downsample(block)) for block in blocks(area)]
     return composed_blocks(wildcards) + labels
+
+
+@plainly
+def select_inputs(wildcards):
+    """All that tiles are counted in, areas of classes, and the polygons that say what tiles serve."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    found = images_and_labels(wildcards)
+    if area.chips:
+        return found
+    quality = [str(layout.quality(p, b)) for p in area.periods for b in blocks(area)]
+    areas = [str(layout.downsample(b).with_suffix(".csv")) for b in blocks(area)]
+    polygons = area.the_select().split.polygons
+    return found + quality + areas + ([polygons] if polygons else [])
+
+
+@plainly
+def pack_inputs(wildcards):
+    """The tiles, all that they are cut from, and how pure the labels are where that is packed."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    found = [str(layout.tiles), *images_and_labels(wildcards)]
+    if area.chips or not area.downsample.fraction:
+        return found
+    return found + [str(layout.fraction(block)) for block in blocks(area)]
 
 
 @plainly
@@ -240,6 +265,7 @@ def assess_inputs(wildcards):
         *whole,
         str(layout.tiles),
         str(layout.shift),
+        str(layout.leak),
         *patches,
         *images_and_labels(wildcards),
     ]

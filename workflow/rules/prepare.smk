@@ -2,8 +2,10 @@
 #
 # INPUT   results/{area}/search/{period}.json, results/{area}/download/...
 # OUTPUT  results/{area}/compose/{period}/{block}.tif
-#         results/{area}/downsample/{block}.tif, .csv
-#         results/{area}/select/tiles.csv, tiles.png, shift.png, shift.json
+#         results/{area}/compose/{period}/quality/{block}.tif
+#         results/{area}/compose/{period}.vrt
+#         results/{area}/downsample/{block}.tif, .csv, fraction/{block}.tif
+#         results/{area}/select/tiles.csv, tiles.png, shift.png, shift.json, leak.json
 #         results/{area}/pack/patches.zarr/zarr.json
 
 
@@ -11,7 +13,8 @@ rule compose:
     input:
         scene_files,
     output:
-        "results/{area}/compose/{period}/{block}.tif",
+        image="results/{area}/compose/{period}/{block}.tif",
+        quality="results/{area}/compose/{period}/quality/{block}.tif",
     log:
         "logs/{area}/compose/{period}/{block}.log",
     benchmark:
@@ -22,7 +25,25 @@ rule compose:
         settings=settings_of("compose"),
     shell:
         "mapmill compose config/areas/{wildcards.area}.yaml {wildcards.period:q} {wildcards.block:q}"
-        " {output:q} 2> {log:q}"
+        " {output.image:q} --threads {threads} 2> {log:q}"
+
+
+# Asked for by name: a look at a whole period, all its blocks as one picture.
+rule vrt:
+    input:
+        composed_blocks,
+    output:
+        "results/{area}/compose/{period}.vrt",
+    log:
+        "logs/{area}/compose/{period}.log",
+    benchmark:
+        "benchmarks/{area}/compose/{period}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("compose"),
+    shell:
+        "mapmill vrt config/areas/{wildcards.area}.yaml {wildcards.period:q} {output:q} 2> {log:q}"
 
 
 rule downsample:
@@ -31,6 +52,7 @@ rule downsample:
     output:
         classes="results/{area}/downsample/{block}.tif",
         table="results/{area}/downsample/{block}.csv",
+        fraction="results/{area}/downsample/fraction/{block}.tif",
     log:
         "logs/{area}/downsample/{block}.log",
     benchmark:
@@ -41,13 +63,13 @@ rule downsample:
         settings=settings_of("downsample"),
     shell:
         "mapmill downsample config/areas/{wildcards.area}.yaml {wildcards.block:q} {output.classes:q}"
-        " 2> {log:q}"
+        " {output.fraction:q} --threads {threads} 2> {log:q}"
 
 
 # A checkpoint, since it says which chips are scored and so have to be mapped.
 checkpoint select:
     input:
-        images_and_labels,
+        select_inputs,
     output:
         table=report(
             "results/{area}/select/tiles.csv",
@@ -68,6 +90,7 @@ checkpoint select:
             labels={"area": "{area}", "what": "do labels and image agree?"},
         ),
         numbers="results/{area}/select/shift.json",
+        leak="results/{area}/select/leak.json",
     log:
         "logs/{area}/select/tiles.log",
     benchmark:
@@ -78,13 +101,12 @@ checkpoint select:
         settings=settings_of("select"),
     shell:
         "mapmill select config/areas/{wildcards.area}.yaml {output.table:q} {output.figure:q}"
-        " {output.shift:q} 2> {log:q}"
+        " {output.shift:q} --threads {threads} 2> {log:q}"
 
 
 rule pack:
     input:
-        "results/{area}/select/tiles.csv",
-        images_and_labels,
+        pack_inputs,
     output:
         "results/{area}/pack/patches.zarr/zarr.json",
     log:
@@ -96,4 +118,4 @@ rule pack:
     params:
         settings=settings_of("pack"),
     shell:
-        "mapmill pack config/areas/{wildcards.area}.yaml {output:q} 2> {log:q}"
+        "mapmill pack config/areas/{wildcards.area}.yaml {output:q} --threads {threads} 2> {log:q}"

@@ -11,7 +11,9 @@ import pystac
 from shapely.geometry import box, mapping
 
 from mapmill.catalogue import files, sample
+from mapmill.catalogue.bands import holds_classes
 from mapmill.catalogue.files import Found
+from mapmill.catalogue.items import NEAREST
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.raster import RasterInfo, inspect
@@ -61,6 +63,7 @@ def _item(
     )
     for each, info in zip(found, infos, strict=True):
         names = each.bands or _band_names(each, info, area)
+        classes = len(names) == 1 and holds_classes(each.asset, {}, names[0])
         item.add_asset(
             each.asset,
             pystac.Asset(
@@ -71,6 +74,7 @@ def _item(
                     "proj:code": info.crs,
                     "proj:transform": list(info.transform),
                     "proj:shape": [info.height, info.width],
+                    **({NEAREST: True} if classes else {}),
                 },
             ),
         )

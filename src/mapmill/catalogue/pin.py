@@ -5,7 +5,7 @@ file (size, digest, CRS, shape) and to read it (offset, nodata).
 """
 
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 import pystac
@@ -44,13 +44,18 @@ OF_ASSET = (
 
 
 def pinned(
-    found: Candidate, bands: Sequence[str], chosen: Catalogue, signed: bool = False
+    found: Candidate,
+    bands: Sequence[str],
+    chosen: Catalogue,
+    signed: bool = False,
+    masks: Collection[str] = (),
 ) -> pystac.Item:
     """The item as it is pinned: the wanted bands, nothing secret.
 
     Parameters
     ----------
     signed : whether addresses are signed anew when they are asked for
+    masks : those of the bands that hold classes, whatever the catalogue says
 
     Raises
     ------
@@ -64,9 +69,9 @@ def pinned(
         asset, key = found.item["assets"][place.key], safe_name(f"scene {name}", place.key)
         entry = assets.setdefault(key, _file(name, key, asset, place.count, signed))
         entry["bands"][place.number - 1] = {"name": band}
-        if holds_reflectance(key, asset, band):
+        if band not in masks and holds_reflectance(key, asset, band):
             entry[OFFSET] = offset_of(found.item, chosen)
-        if holds_classes(key, asset, band):
+        if band in masks or holds_classes(key, asset, band):
             entry[NEAREST] = True
     content = {
         "type": "Feature",

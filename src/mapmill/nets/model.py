@@ -4,20 +4,22 @@ The file is a safetensors file; reading it executes no code.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from mapmill.channels import Channel, names_shown, read_channels
+from mapmill.design import CHOICES, Design
 from mapmill.errors import ContractError
-from mapmill.nets.resnet import RESNETS, ResNetUNet
+from mapmill.nets.parts import Segmenter
+from mapmill.nets.probe import reach
+from mapmill.nets.resnet import ResNetUNet
 from mapmill.nets.unet import UNet
 
-Net = UNet | ResNetUNet
+Net = Segmenter
 State = dict[str, Tensor]
 """Tensors by name."""
 SHOWN = 3
@@ -44,29 +46,84 @@ class Card:
     provenance: dict[str, str]
     encoder: str = "plain"
     """plain, resnet18, resnet34 or resnet50."""
+    padding: str = "same"
+    upsample: str = "transpose"
+    norm: str = "batch"
+    dropout: float = 0.0
+    block: str = "plain"
+    attention: str = "none"
+    head: str = "mask"
+    activation: str = "softmax"
+    smp: dict[str, Any] = field(default_factory=dict)
+    """Of `net: smp`: arch, encoder and further options."""
     units: str = ""
     """Units of the image."""
-    reach: int | None = None
-    """What `reach` measured, in pixels; None where nobody did."""
+    reach: int | str | None = None
+    """What `reach` measured, in pixels or "global"; None where nobody did."""
+    features: list[dict[str, Any]] = field(default_factory=list)
+    """Channels computed from the bands, after them; see `Channel`."""
+    normalise: str = "standard"
+    """One of normal.METHODS."""
+    shift: list[float] = field(default_factory=list)
+    """Subtracted from each input; where it is empty `mean` is."""
+    scale: list[float] = field(default_factory=list)
+    """What each input is then divided by; where it is empty by `sd`."""
+
+    @property
+    def channels(self) -> list[Channel]:
+        """The channels that are computed, those that the net does not see among them."""
+        return read_channels(self.features, self.bands)
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of what the net sees: bands, and channels computed from them."""
+        return [*self.bands, *names_shown(self.channels)]
+
+    @property
+    def design(self) -> Design:
+        """How the net is built."""
+        return Design(**{each.name: getattr(self, each.name) for each in fields(Design)})
 
 
 def build(card: Card) -> Net:
-    """A net with fresh weights."""
-    if card.net != "unet":
-        raise ContractError("model", f"net {card.net!r}", "unet", "use a newer mapmill")
-    bands, classes = len(card.bands), len(card.classes)
-    if card.encoder == "plain":
-        return UNet(bands, classes, card.width, card.depth)
-    if card.encoder not in RESNETS:
-        known = ", ".join(["plain", *RESNETS])
-        raise ContractError("model", f"encoder {card.encoder!r}", known, "use a newer mapmill")
-    return ResNetUNet(bands, classes, card.encoder, card.width)
+    """A net with fresh weights.
+
+    Raises
+    ------
+    ContractError
+        if the card asks for what this version does not know, or no net can be.
+    """
+    design, bands, classes = card.design, len(card.inputs), len(card.classes)
+    for key, known in CHOICES.items():
+        if getattr(design, key) not in known:
+            raise _unbuildable(f"{key} {getattr(design, key)!r}", ", ".join(known))
+    if design.activation == "sigmoid" and classes != 2:
+        raise _unbuildable(f"activation sigmoid and {classes} classes", "two classes")
+    if design.padding == "valid" and design.encoder != "plain":
+        raise _unbuildable(f"padding valid and encoder {design.encoder}", "encoder plain")
+    if design.net == "smp":
+        from mapmill.nets.smp import SmpNet
+
+        return SmpNet(bands, classes, design)
+    if design.encoder == "plain":
+        return UNet(bands, classes, card.width, card.depth, design)
+    return ResNetUNet(bands, classes, card.encoder, card.width, design)
+
+
+def _unbuildable(found: str, expected: str) -> ContractError:
+    return ContractError("model", found, expected, "use a newer mapmill")
+
+
+THIN = 4
+"""Channels of the finest level of a net whose reach is measured: how far it sees is not a matter
+of channels."""
 
 
 def with_reach(card: Card) -> Card:
     """The card with the measured reach of its net, so that prediction need not measure it."""
-    net = build(card)
-    return replace(card, reach=reach(net, len(card.bands), net.stride))
+    thin = card if card.net == "smp" else replace(card, width=min(card.width, THIN))
+    net = build(thin)
+    return replace(card, reach=reach(net, len(card.inputs), net.stride))
 
 
 def save_model(path: Path, state: State, card: Card) -> None:
@@ -91,16 +148,24 @@ def load_model(path: Path) -> tuple[Net, Card]:
     try:
         with safe_open(path, "pt") as file:
             card = Card(**json.loads((file.metadata() or {})["mapmill"]))
+            _ = card.inputs  # ValueError for channels that cannot be made
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ContractError(path, f"no model ({error!r})", "a model of mapmill", remedy) from None
     net = build(card)
-    wrong = misfit(net.state_dict(), state)
+    wrong = misfit(net.state_dict(), state) or _missing_numbers(card)
     if wrong:
         raise ContractError(path, wrong, "weights that fit the card", remedy)
     net.load_state_dict(state)
     net.eval()
     return net, card
+
+
+def _missing_numbers(card: Card) -> str:
+    """What is wrong if there is not one shift and scale for each input."""
+    found = {len(card.shift or card.mean), len(card.scale or card.sd)}
+    wanted = len(card.inputs)
+    return "" if found == {wanted} else f"{min(found)} numbers to normalise {wanted} inputs"
 
 
 def misfit(own: State, state: State) -> str:
@@ -117,54 +182,6 @@ def misfit(own: State, state: State) -> str:
             wrong.append(f"{name} with values that are no numbers")
     more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
     return ", ".join(wrong[:SHOWN]) + more
-
-
-def normalise(
-    image_NCHW: NDArray[Any], valid_NHW: NDArray[np.bool_], card: Card
-) -> NDArray[np.float32]:
-    """Subtract the mean, divide by the standard deviation; invalid pixels become exactly 0."""
-    mean = np.array(card.mean, np.float32)[:, None, None]
-    sd = np.array([value if value > 0 else 1.0 for value in card.sd], np.float32)[:, None, None]
-    scaled = (image_NCHW.astype(np.float32) - mean) / sd
-    return np.where(valid_NHW[:, None], scaled, np.float32(0))
-
-
-def reach(net: nn.Module, bands: int, stride: int, limit: int = 4096) -> int:
-    """How many pixels away an input pixel can change the output: measured, not declared.
-
-    A NaN is put at one pixel, in each phase of the stride, and followed to the output.
-
-    Raises
-    ------
-    ContractError
-        if the reach is over `limit` / 2: the net looks at the whole image.
-    """
-    was_training = net.training
-    net.eval()
-    width = 16 * stride
-    try:
-        while width <= limit:
-            farthest, most = 0, width // 2 - stride
-            for phase in range(stride):
-                farthest = max(farthest, _spread(net, bands, stride, width, phase))
-                if farthest >= most:  # it may go on beyond the image
-                    break
-            else:
-                return farthest
-            width *= 2
-    finally:
-        net.train(was_training)
-    raise ContractError("net", f"a reach of over {limit // 2} px", "a local net", "choose another")
-
-
-def _spread(net: nn.Module, bands: int, stride: int, width: int, phase: int) -> int:
-    """Largest distance along a row from a NaN at `width / 2 + phase` to a NaN in the output."""
-    place = width // 2 + phase
-    image_NCHW = torch.zeros(1, bands, stride, width)
-    image_NCHW[..., place] = torch.nan
-    with torch.inference_mode():
-        touched = net(image_NCHW).isnan().any(dim=1)[0].any(dim=0).nonzero()
-    return int((touched - place).abs().max())
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -7,12 +7,15 @@ weights fit as they are.
 Axes: N images, C channels, H rows, W columns, K classes.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
-from mapmill.nets.unet import double
+from mapmill.design import Design
+from mapmill.nets.decoder import SkipNet
+from mapmill.nets.heads import Outputs
+from mapmill.nets.parts import PLAIN, double
 
 
 class BasicBlock(nn.Module):
@@ -105,7 +108,7 @@ class ResNet(nn.Module):
         return features
 
 
-class ResNetUNet(nn.Module):
+class ResNetUNet(SkipNet):
     """A ResNet that halves five times, and a U-Net's decoder with skip connections.
 
     The skips at strides 2 to 16 are the encoder's features; the one at stride 1 comes from two
@@ -117,32 +120,22 @@ class ResNetUNet(nn.Module):
     classes : channels of the logits
     encoder : one of `RESNETS`
     width : channels of the decoder at stride 1; each level down has twice as many
+    design : everything else, of the decoder; the encoder stays as published
     """
 
-    stride = 32
-    """Height and width of the image divide by it."""
-
-    def __init__(self, bands: int, classes: int, encoder: str, width: int) -> None:
-        super().__init__()
+    def __init__(
+        self, bands: int, classes: int, encoder: str, width: int, design: Design = PLAIN
+    ) -> None:
+        super().__init__(replace(design, encoder=encoder, width=width))
         self.encoder = ResNet(bands, encoder)
-        self.entry = double(bands, width)
-        skips = [width, *self.encoder.channels[:-1]]
+        self.entry = double(bands, width, self.design)
+        *skips, deepest = self.encoder.channels
         outputs = [width * 2**level for level in range(5)]
-        inputs = [*outputs[1:], self.encoder.channels[-1]]
-        self.widen = nn.ModuleList(
-            nn.ConvTranspose2d(a, b, 2, stride=2) for a, b in zip(inputs, outputs, strict=True)
-        )
-        self.up = nn.ModuleList(double(s + b, b) for s, b in zip(skips, outputs, strict=True))
-        self.head = nn.Conv2d(width, classes, 1)
+        self.add_decoder([width, *skips], outputs, deepest, classes)
 
-    def forward(self, image_NCHW: Tensor) -> Tensor:
-        """Logits (N, K, H, W) of an image (N, C, H, W)."""
-        features = [self.entry(image_NCHW), *self.encoder(image_NCHW)]
-        x = features.pop()
-        for widen, up in zip(reversed(self.widen), reversed(self.up), strict=True):
-            x = up(torch.cat([features.pop(), widen(x)], dim=1))
-        logits_NKHW: Tensor = self.head(x)
-        return logits_NKHW
+    def forward(self, image_NCHW: Tensor) -> Tensor | Outputs:
+        """Logits of an image (N, C, H, W), of all heads in training."""
+        return self.decode([self.entry(image_NCHW), *self.encoder(image_NCHW)])
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:

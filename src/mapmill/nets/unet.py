@@ -1,15 +1,20 @@
-"""The U-Net (Ronneberger, Fischer and Brox 2015, arXiv:1505.04597) with padded convolutions.
+"""The U-Net (Ronneberger, Fischer and Brox 2015, arXiv:1505.04597), padded or as it was.
 
 Axes: N images, C channels, H rows, W columns, K classes.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
+from mapmill.design import Design
+from mapmill.nets.decoder import SkipNet
+from mapmill.nets.heads import Outputs
+from mapmill.nets.parts import PLAIN, double
 
-class UNet(nn.Module):
+
+class UNet(SkipNet):
     """Encoder and decoder of `depth` halvings with skip connections.
 
     Parameters
@@ -17,40 +22,32 @@ class UNet(nn.Module):
     bands : channels of the image
     classes : channels of the logits
     width : channels of the first level; each level down has twice as many
-    depth : number of halvings; height and width of the image divide by 2 ** depth
+    depth : number of halvings
+    design : everything else; width and depth in it are not used
     """
 
-    def __init__(self, bands: int, classes: int, width: int, depth: int) -> None:
-        super().__init__()
+    def __init__(
+        self, bands: int, classes: int, width: int, depth: int, design: Design = PLAIN
+    ) -> None:
+        super().__init__(replace(design, width=width, depth=depth))
         channels = [width * 2**level for level in range(depth + 1)]
-        self.stride = 2**depth
-        self.entry = double(bands, width)
-        self.down = nn.ModuleList(double(a, b) for a, b in pairwise(channels))
-        self.widen = nn.ModuleList(
-            nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(channels)
-        )
-        self.up = nn.ModuleList(double(2 * a, a) for a in channels[:-1])
-        self.head = nn.Conv2d(width, classes, 1)
+        self.entry = double(bands, width, self.design)
+        self.down = nn.ModuleList(double(a, b, self.design) for a, b in pairwise(channels))
+        self.add_decoder(channels[:-1], channels[:-1], channels[-1], classes)
 
-    def forward(self, image_NCHW: Tensor) -> Tensor:
-        """Logits (N, K, H, W) of an image (N, C, H, W)."""
+    def fits(self, size: int) -> int:
+        """The smallest side of an image, at least `size`, that the net takes.
+
+        Without padding each level on the way down takes 4 pixels of its own; what is left has to
+        be even at each halving: sides are 4 less than a multiple of the stride, 572 for depth 4.
+        """
+        if not self.margin:
+            return super().fits(size)
+        return super().fits(max(size, 2 * self.margin + 1) + 4) - 4
+
+    def forward(self, image_NCHW: Tensor) -> Tensor | Outputs:
+        """Logits of an image (N, C, H, W), of all heads in training."""
         features = [self.entry(image_NCHW)]
         for down in self.down:
             features.append(down(nn.functional.max_pool2d(features[-1], 2)))
-        x = features.pop()
-        for widen, up in zip(reversed(self.widen), reversed(self.up), strict=True):
-            x = up(torch.cat([features.pop(), widen(x)], dim=1))
-        logits_NKHW: Tensor = self.head(x)
-        return logits_NKHW
-
-
-def double(inputs: int, outputs: int) -> nn.Sequential:
-    """Two 3 x 3 convolutions, each with batch normalisation and ReLU."""
-    layers: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        layers += [
-            nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
+        return self.decode(features)

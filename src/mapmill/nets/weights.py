@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mapmill.errors import ContractError
+from mapmill.nets.heads import HEADS
 from mapmill.nets.model import Card, Net, State, load_model, misfit
 from mapmill.nets.resnet import ResNetUNet
 
@@ -96,19 +97,21 @@ def start_from(net: Net, card: Card, path: Path) -> tuple[Card, bool]:
         if the file is no model, or one of another kind, size or other bands than `card`.
     """
     trained, other = load_model(path)
-    for key in ("net", "encoder", "width", "bands", "depth"):
-        found, expected = getattr(other, key), getattr(card, key)
-        unused = key == "depth" and card.encoder != "plain"
-        if found != expected and not unused:
-            raise ContractError(
-                path,
-                f"a model with {key} {found}",
-                f"{key} {expected} as in the run that starts from it",
-                "make them equal, or start from another model",
-            )
+    differs = other.design.first_difference(card.design)
+    for key in ("inputs", "bands"):
+        if getattr(other, key) != getattr(card, key):
+            differs = key, getattr(other, key), getattr(card, key)
+    if differs:
+        key, found, expected = differs
+        raise ContractError(
+            path,
+            f"a model with {key} {found}",
+            f"{key} {expected} as in the run that starts from it",
+            "make them equal, or start from another model",
+        )
     state, whole = trained.state_dict(), other.classes == card.classes
     if not whole:
-        state |= {k: v for k, v in net.state_dict().items() if k.startswith("head.")}
+        state |= {k: v for k, v in net.state_dict().items() if k.startswith(HEADS)}
     net.load_state_dict(state)
     return other, whole
 

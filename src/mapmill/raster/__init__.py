@@ -6,7 +6,7 @@ area's grid, pixel for pixel, or an error is raised.
 
 from mapmill.raster.blocks import BlockMosaic
 from mapmill.raster.cutting import Cut, cut
-from mapmill.raster.on_grid import burn, read_on_grid
+from mapmill.raster.on_grid import OUTSIDE, OnGrid, burn, on_grid, read_on_grid
 from mapmill.raster.opening import (
     NOWHERE,
     Array,
@@ -23,16 +23,19 @@ from mapmill.raster.writing import raster_by_window, write_cog, write_image, wri
 
 __all__ = [
     "NOWHERE",
+    "OUTSIDE",
     "Array",
     "BlockMosaic",
     "Cut",
     "Georeference",
+    "OnGrid",
     "RasterInfo",
     "area_bounds_wgs84",
     "burn",
     "cut",
     "footprint_wgs84",
     "inspect",
+    "on_grid",
     "raster_by_window",
     "read_bands",
     "read_image",

@@ -15,6 +15,9 @@ from mapmill.errors import ContractError
 from mapmill.grid import Block, Grid, Window
 from mapmill.raster.opening import Array, opened
 
+PART = 16 * 2**20
+"""Pixels of a band that are read at once, where a block is read in parts."""
+
 
 @dataclass(frozen=True)
 class BlockMosaic:
@@ -54,6 +57,27 @@ class BlockMosaic:
                 result = np.full(shape, self.nodata, values.dtype)
             result[(slice(None), *part.slices(window))] = values
         return self._empty(window, bands) if result is None else result
+
+    def parts(self, block: Block) -> Iterator[tuple[Window, Array]]:
+        """A whole block in parts of full width: window and (band, y, x) array of each.
+
+        The file is opened once and each of its inner tiles decoded once; memory does not grow
+        with the block.
+
+        Raises
+        ------
+        ContractError
+            if the block's file is not exactly its part of the grid.
+        """
+        window = block.window
+        with self._block(block) as source:
+            tile = source.block_shapes[0][0]
+            step = max(1, PART // (tile * window.width)) * tile
+            for top in range(0, window.height, step):
+                rows = slice(top, min(top + step, window.height))
+                part = RasterioWindow.from_slices(rows, slice(0, window.width))
+                here = Window(window.row + top, window.col, rows.stop - top, window.width)
+                yield here, source.read(window=part)
 
     @functools.cached_property
     def _there(self) -> frozenset[Block]:

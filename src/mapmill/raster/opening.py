@@ -81,9 +81,13 @@ def opened(path: Path) -> Iterator[Any]:
         with quietly(), rasterio.open(path.resolve() if path.is_symlink() else path) as source:
             yield source
     except RasterioError as error:
-        missing = not path.exists()
-        found = "no such file" if missing else f"no readable raster ({error})"
-        raise ContractError(path, found, "a raster that GDAL reads", "check the file") from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: RasterioError) -> ContractError:
+    """An error about a file that GDAL does not read."""
+    found = f"no readable raster ({error})" if path.exists() else "no such file"
+    return ContractError(path, found, "a raster that GDAL reads", "check the file")
 
 
 def read_last_block(source: Any) -> None:

@@ -20,6 +20,8 @@ from mapmill.raster.blocks import BlockMosaic
 from mapmill.raster.opening import Array, Georeference, inspect, opened, quietly, read_last_block
 
 TILE = 512
+CACHE = 128 * 2**20
+"""Bytes of tiles that GDAL keeps while it reads and writes window by window."""
 
 
 def write_raster(
@@ -72,27 +74,34 @@ def raster_by_window(
     bands: Sequence[str],
     nodata: float,
     tags: Mapping[str, str],
+    extent: Window | None = None,
+    threads: int = 1,
+    sparse: bool = True,
 ) -> Iterator[Callable[[Window, Array], None]]:
-    """Write a GeoTIFF of a whole grid window by window; it appears when all is written.
+    """Write a GeoTIFF of a grid window by window; it appears when all is written.
 
     Yields a function that writes a (band, y, x) array at a window. Memory does not grow with
-    the grid. Windows along tiles of TILE pixels compress each tile once; tiles that hold
-    nothing but nodata 0 take no room.
+    the grid. Windows along tiles of TILE pixels compress each tile once.
+
+    Parameters
+    ----------
+    extent : the part of the grid that the file is of; all of it by default
+    threads : that compress tiles; they change no byte
+    sparse : let tiles that hold nothing but nodata 0 take no room
     """
-    profile = _profile(grid.crs, grid.transform(), grid.window, len(bands), dtype, nodata)
+    whole = extent or grid.window
+    profile = _profile(grid.crs, grid.transform(whole), whole, len(bands), dtype, nodata)
+    profile |= {"sparse_ok": sparse} | ({"num_threads": threads} if threads > 1 else {})
     # by itself GDAL would keep tiles in a share of all the memory there is
-    cache = {"GDAL_CACHEMAX": 128 * 2**20}
+    cache = {"GDAL_CACHEMAX": CACHE}
     with whole_file(path) as part:
-        with (
-            rasterio.Env(**cache),
-            rasterio.open(part, "w", **profile, sparse_ok=True) as target,
-        ):
+        with rasterio.Env(**cache), rasterio.open(part, "w", **profile) as target:
             for number, name in enumerate(bands, 1):
                 target.set_band_description(number, name)
             target.update_tags(**tags)
 
             def write(window: Window, array_BYX: Array) -> None:
-                rows, cols = window.slices(grid.window)
+                rows, cols = window.slices(whole)
                 target.write(array_BYX, window=RasterioWindow.from_slices(rows, cols))
 
             yield write

@@ -13,8 +13,9 @@ from mapmill.sections.acquire import (
     Remote,
 )
 from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Line, Name, RunOfArea, Section
-from mapmill.sections.compose import Compose
+from mapmill.sections.compose import Compose, Mask, Pansharpen
 from mapmill.sections.downsample import Downsample
+from mapmill.sections.features import Feature, Inputs
 from mapmill.sections.imagery import (
     CATALOGUES,
     Catalogue,
@@ -25,11 +26,13 @@ from mapmill.sections.imagery import (
     SentinelHub,
 )
 from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Predict, Train, Weights
+from mapmill.sections.net import PRESETS, Smp
 from mapmill.sections.pack import Pack
 from mapmill.sections.select import Select, Split
 
 __all__ = [
     "CATALOGUES",
+    "PRESETS",
     "SPLITS",
     "VECTOR_SUFFIXES",
     "Assess",
@@ -42,13 +45,17 @@ __all__ = [
     "Compose",
     "Download",
     "Downsample",
+    "Feature",
     "GridSection",
+    "Inputs",
     "Labels",
     "Line",
     "Map",
+    "Mask",
     "Mosaic",
     "Name",
     "Pack",
+    "Pansharpen",
     "Period",
     "Pool",
     "Predict",
@@ -59,6 +66,7 @@ __all__ = [
     "Section",
     "Select",
     "SentinelHub",
+    "Smp",
     "Split",
     "Train",
     "Weights",

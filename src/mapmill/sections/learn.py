@@ -6,7 +6,10 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mapmill.sections.acquire import Remote
 from mapmill.sections.base import Distinct, Name, RunOfArea, Section, Seed
+from mapmill.sections.features import Inputs
 from mapmill.sections.loss import Loss, LossShape, loss_terms
+from mapmill.sections.net import NetKeys
+from mapmill.sections.sampling import Sampling
 
 
 class Weights(Remote):
@@ -45,12 +48,9 @@ def _named_pools(value: Any) -> Any:
 Pools = Annotated[dict[Name, Pool], BeforeValidator(_named_pools)]
 
 
-class Train(Section):
+class Train(NetKeys, Inputs, Sampling):
     """One run of training; `runs` overrides any of it by name."""
 
-    net: Literal["unet"] = "unet"
-    encoder: Literal["plain", "resnet18", "resnet34", "resnet50"] = "plain"
-    """plain: the U-Net's own, of `depth` levels; a ResNet halves five times."""
     weights: Weights | None = None
     """Weights that a ResNet encoder starts from; without them it starts at random."""
     init: RunOfArea | None = None
@@ -60,10 +60,6 @@ class Train(Section):
     only if it is named."""
     absent_classes: Literal["refuse", "warn"] = "refuse"
     """What to do where a class has no training pixel at all."""
-    width: int = Field(default=32, ge=1, le=1024)
-    """Channels of the finest level."""
-    depth: int = Field(default=4, ge=1, le=6)
-    """Number of halvings of the plain encoder."""
     loss: Loss = "cross-entropy"
     """cross-entropy, focal, dice, jaccard, tversky, lovasz, log-cosh, boundary, center, or a sum of
     them, such as `0.7*focal + 0.3*jaccard`."""
@@ -79,13 +75,11 @@ class Train(Section):
     """Largest weight of a class over the smallest."""
     steps: int = Field(default=400, ge=1)
     batch: int = Field(default=8, ge=1, le=4096)
-    crop: int | None = Field(default=None, ge=16)
-    """Side of a random crop of the patch; the whole patch by default. Sides that do not divide by
-    the net's stride are filled up with ignored pixels."""
+    size: int | None = Field(default=None, ge=16)
+    """Side of the patches that are learnt from, one of those that are packed, in pixels; by
+    default `select.size`."""
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
-    jitter: float = Field(default=0.0, ge=0)
-    """Standard deviation of a random gain and offset per band, in standard deviations."""
     validate_every: int = Field(default=50, ge=1)
     """Steps between two looks at the validation part; the best of them is kept."""
     seeds: Annotated[list[Seed], Distinct] = Field(default_factory=lambda: [1], min_length=1)
@@ -111,7 +105,13 @@ class Predict(Section):
     """The model over the whole grid."""
 
     tile: int = Field(default=1024, ge=64)
-    """Side of the square predicted at once, in pixels; it does not change the result."""
+    """Side of the square predicted at once, in pixels; it does not change the result, unless the
+    net looks at the whole of it."""
+    context: int = Field(default=256, ge=0, le=4096)
+    """Pixels around a tile that are shown to nets which look at the whole image; all others see
+    exactly what they reach."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Of two classes the second is mapped where its probability is larger than this."""
     threads: int = Field(default=2, ge=1)
     """CPU threads of one block."""
     members: bool = True

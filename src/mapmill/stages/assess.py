@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mapmill import figures, metrics
 from mapmill.areafile import load_area
 from mapmill.atomic import whole_file, write_json, write_text
+from mapmill.buffers import reach_of_run
 from mapmill.config import Area
 from mapmill.errors import ConfigError, ContractError
 from mapmill.forest import PixelForest
@@ -55,9 +57,10 @@ def run(
     if not area.has_labels:
         raise ConfigError(area_path, "no labels", "labels to score by", "add them, or only map")
     layout = Layout(area_path.stem)
-    forest = (
-        PixelForest(PatchStore(layout.patches), area.assess.seed) if area.assess.baseline else None
-    )
+    forest = None
+    if area.assess.baseline:
+        with PatchStore(layout.patches) as store:
+            forest = PixelForest(store, area.assess.seed)
     parts: dict[str, Counted] = {}
     for split in ("val", "test"):
         counted = _count(area, layout, map_name, split, forest)
@@ -69,7 +72,8 @@ def run(
     content = {
         "map": map_name,
         "definitions": definitions(area),
-        "labels and image": _agreement(layout.shift),
+        "labels and image": _told(layout.shift)["sentence"],
+        "distance": _distance(area, layout, map_name),
         "parts": result,
     }
     write_json(output, content)
@@ -84,12 +88,24 @@ def run(
     log.info("%s\n%s", output, summary(content))
 
 
-def _agreement(path: Path) -> str:
-    """What `select` found of a shift between labels and imagery."""
+def _told(path: Path) -> dict[str, Any]:
+    """What `select` found: of a shift, or of the distance between the parts."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["sentence"])
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {"sentence": str(found["sentence"])} | found
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ContractError(path, repr(error), "what select found", "rerun select") from None
+
+
+def _distance(area: Area, layout: Layout, map_name: str) -> str:
+    """How far training tiles lie from those that are scored, and how far the net sees."""
+    found, run = _told(layout.leak), area.run_of(map_name)
+    nearest, sentence = found.get("nearest_px"), str(found["sentence"])
+    if run is None or nearest is None:  # a net of another place, or parts that never meet
+        return sentence
+    reach = reach_of_run(area, run)
+    seen = f"{sentence}; the net sees {reach} px on each side"
+    return f"{seen}: the scores are optimistic" if 0 < nearest < reach else seen
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,8 @@ def _count(
     area: Area, layout: Layout, map_name: str, split: str, forest: PixelForest | None
 ) -> Counted:
     """Confusion matrices (cell, K, K) of the map, each member and the baseline."""
-    tiles = [tile for tile in read_tiles(layout.tiles) if tile.split == split]
+    size = area.the_select().size  # tiles of further sizes show the same ground again
+    tiles = [t for t in read_tiles(layout.tiles) if t.split == split and t.size == size]
     names: list[str] = []
     found: dict[str, list[Matrix]] = {}
     cells = _chips if area.chips else _blocks

@@ -1,90 +1,111 @@
 """downsample: the label map, or burnt polygons, as classes on one block of the grid."""
 
-import csv
 import logging
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from pyproj import CRS
 
-from mapmill import kernels
 from mapmill.areafile import labels_file, load_area
-from mapmill.atomic import whole_file
+from mapmill.class_areas import ClassAreas, write_areas
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.extent import grid_block
 from mapmill.grid import Grid, Window
 from mapmill.layout import Layout
+from mapmill.majority import WIDEST, Choice, ClassArray
 from mapmill.provenance import tags
-from mapmill.raster import Array, burn, inspect, read_on_grid, write_raster
+from mapmill.raster.label_pixels import read_nearest
+from mapmill.raster.lattice import LabelFile, describe, lattice_of, same_system
+from mapmill.raster.writing import write_raster
 from mapmill.recode import code_number, to_classes
-from mapmill.vector import is_vector, read_polygons
+from mapmill.routes import Cells, Codes, by_centres, by_factor, by_lattice
+from mapmill.sections import VECTOR_SUFFIXES
 
 log = logging.getLogger(__name__)
 POLYGON_FACTOR = 5
-STRIP_PIXELS = 2**25
 
 
-def run(area_path: Path, block_name: str, output: Path) -> None:
+def run(
+    area_path: Path,
+    block_name: str,
+    output: Path,
+    fraction: Path | None = None,
+    *,
+    threads: int | None = None,
+) -> None:
     """Write the classes of one block (y, x) uint8, and beside it a table of class areas.
 
-    Works in strips: a block of 2,500 px holds 625 million label pixels at ten to one.
+    Parameters
+    ----------
+    fraction : where to write the share of each cell that its class takes, uint8 per cent
+    threads : as many as there are cores for this process by default
     """
     area = load_area(area_path)
     grid = area.the_grid()
     window = grid_block(area, block_name).window
-    file = Layout(area_path.stem).download(labels_file(area))
-    factor = area.the_labels().factor or natural_factor(file, grid)
-    read = _burnt if is_vector(file) else _recoded
-    count = len(area.classes) + 1
-    label_YX = np.zeros((window.height, window.width), np.uint8)
-    before = np.zeros(count, np.int64)
-    for strip in strips(window, factor):
-        fine_YX = read(area, file, grid, strip, factor)
-        label_YX[strip.slices(window)] = reduce(area, fine_YX, factor)
-        before += np.bincount(fine_YX.ravel(), minlength=count)
-    bands, provenance = ["class"], tags(area, "downsample")
-    write_raster(output, label_YX[None], grid, window, bands=bands, nodata=0, tags=provenance)
-    after = np.bincount(label_YX.ravel(), minlength=count)
-    _write_areas(output.with_suffix(".csv"), area, grid.resolution, before / factor**2, after)
-    method = area.downsample.method
-    log.info("%s: %s of %d x %d label pixels a cell", output, method, factor, factor)
+    path = Layout(area_path.stem).download(labels_file(area))
+    threads = threads or len(os.sched_getaffinity(0))
+    route = _of_polygons if path.suffix.lower() in VECTOR_SUFFIXES else _of_raster
+    cells, said = route(area, path, grid, window, threads, fraction is not None)
+    provenance = tags(area, "downsample")
+    for file, name, array_YX in (
+        (fraction, "fraction", cells.percent_YX),
+        (output, "class", cells.class_YX),
+    ):
+        if file is not None and array_YX is not None:
+            image_BYX = array_YX[None]
+            write_raster(file, image_BYX, grid, window, bands=[name], nodata=0, tags=provenance)
+    areas = ClassAreas(*(each * grid.resolution**2 for each in cells.areas.columns))
+    write_areas(output.with_suffix(".csv"), areas)
+    log.info("%s: %s of %s, %d threads", output, area.downsample.method, said, threads)
 
 
-def strips(window: Window, factor: int) -> Iterator[Window]:
-    """The window cut into strips of about STRIP_PIXELS label pixels."""
-    height = max(1, STRIP_PIXELS // (window.width * factor**2))
-    for row in range(window.row, window.row_end, height):
-        yield Window(row, window.col, min(height, window.row_end - row), window.width)
+def choice_of(area: Area) -> Choice:
+    """The rule by which a class wins in this area."""
+    own = area.downsample
+    return Choice(
+        len(area.classes), own.method, own.ties, own.min_fraction, own.class_weights, own.sigma
+    )
 
 
-def natural_factor(file: Path, grid: Grid) -> int:
-    """Label pixels along one side of a grid pixel."""
-    if is_vector(file):
-        return POLYGON_FACTOR
-    info = inspect(file)
-    if CRS.from_user_input(info.crs) != CRS.from_user_input(grid.crs):
-        raise ContractError(
-            file,
-            f"labels in {info.crs[:40]}",
-            f"labels in {grid.crs}, or labels.factor",
-            "give labels.factor, the label pixels along one side of a grid pixel",
-        )
-    return max(1, round(grid.resolution / info.resolution))
+def _of_raster(
+    area: Area, path: Path, grid: Grid, window: Window, threads: int, with_percent: bool
+) -> tuple[Cells, str]:
+    """Cells of a label raster, and a word on how they were made."""
+    file, factor = describe(path), area.the_labels().factor
+    codes = Codes(area.the_labels().codes, len(area.classes))
+    choice, lattice = choice_of(area), lattice_of(file, grid)
+    rest = (threads, with_percent)
+    if lattice and lattice.factor in ({factor} if factor else range(WIDEST + 1)):
+        cells = by_lattice(file, lattice, window, codes, choice, *rest)
+        said = f"{lattice.factor} x {lattice.factor} label pixels a cell, as they are"
+        same = "" if file.crs == grid.crs else f" ({file.crs} taken for {grid.crs}: both UTM)"
+        return cells, said + same
+    if factor:
+
+        def read(part: Window) -> ClassArray:
+            return _nearest_classes(file, codes, grid, part, factor)
+
+        said = f"{factor} x {factor} label pixels a cell, each the nearest of the file's"
+        return by_factor(read, window, factor, choice, *rest), said
+    cells = by_centres(file, grid, window, codes, choice, *rest)
+    why = "another lattice" if same_system(file.crs, grid.crs) else f"another CRS, {file.crs[:40]}"
+    said = f"the label pixels with their centre in the cell (labels in {why}: exact, slower)"
+    return cells, said
 
 
-def _recoded(area: Area, file: Path, grid: Grid, window: Window, factor: int) -> NDArray[np.uint8]:
+def _nearest_classes(
+    file: LabelFile, codes: Codes, grid: Grid, window: Window, factor: int
+) -> ClassArray:
     """Classes of a label raster at `factor` times the grid's resolution, by nearest pixel.
 
     What the raster does not cover, or declares as nodata, is 0.
     """
-    codes = area.the_labels().codes
-    known = {code_number(file, code) for code in codes or {}}
-    missing, dtype = _missing_code(inspect(file).dtype, known)
-    codes_YX = read_on_grid(file, 1, grid, window, nodata=missing, factor=factor, dtype=dtype)
-    return to_classes(file, codes_YX, codes, len(area.classes), missing)
+    known = {code_number(file.path, code) for code in codes.table or {}}
+    missing, dtype = _missing_code(file.dtype, known)
+    codes_YX = read_nearest(file, grid, window, factor, missing, dtype)
+    return to_classes(file.path, codes_YX, codes.table, codes.classes, missing)
 
 
 def _missing_code(dtype: str, known: set[float]) -> tuple[float, str]:
@@ -99,48 +120,25 @@ def _missing_code(dtype: str, known: set[float]) -> tuple[float, str]:
     return (missing, dtype) if missing is not None else (-1, "int32")
 
 
-def _burnt(area: Area, file: Path, grid: Grid, window: Window, factor: int) -> NDArray[np.uint8]:
-    """Classes of polygons, burnt in file order."""
+def _of_polygons(
+    area: Area, path: Path, grid: Grid, window: Window, threads: int, with_percent: bool
+) -> tuple[Cells, str]:
+    """Cells of polygons, burnt in file order, and a word on how they were made."""
+    from mapmill.raster import burn  # with pyogrio: for polygons alone
+    from mapmill.vector import read_polygons
+
     labels = area.the_labels()
-    if labels.attribute is None or labels.codes is None:
+    attribute, codes = labels.attribute, labels.codes
+    if attribute is None or codes is None:
         raise ContractError(
-            file, "polygons", "labels.attribute and labels.codes", "add them to the area file"
+            path, "polygons", "labels.attribute and labels.codes", "add them to the area file"
         )
-    bounds = grid.bounds(window)
-    polygons = read_polygons(file, labels.layer, labels.attribute, grid.crs, bounds)
-    codes = labels.codes
-    return burn([(shape, codes.get(value, 0)) for shape, value in polygons], grid, window, factor)
+    factor = labels.factor or POLYGON_FACTOR
 
+    def read(part: Window) -> ClassArray:
+        polygons = read_polygons(path, labels.layer, attribute, grid.crs, grid.bounds(part))
+        shapes = [(shape, codes.get(value, 0)) for shape, value in polygons]
+        return burn(shapes, grid, part, factor)
 
-def reduce(area: Area, fine_YX: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """From label pixels to grid pixels by the area's method."""
-    chosen = area.downsample
-    if factor == 1:
-        return fine_YX
-    if chosen.method == "nearest":
-        return kernels.nearest(fine_YX, factor)
-    if chosen.method == "mode":
-        return kernels.mode(fine_YX, factor)
-    weight_C = np.ones(256)
-    for value, weight in chosen.class_weights.items():
-        weight_C[value] = weight
-    flat = np.ones((factor, factor))
-    weight_YX = kernels.centre_weights(factor, chosen.sigma) if chosen.sigma else flat
-    return kernels.weighted(fine_YX, factor, weight_C, weight_YX)
-
-
-def _write_areas(path: Path, area: Area, side: float, before: Array, after: Array) -> None:
-    """Class areas before and after, in square units of the CRS.
-
-    Parameters
-    ----------
-    side : of a grid pixel, in units of the CRS
-    before, after : grid pixels of class 0 to K, as fractions before
-    """
-    cell = side**2
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["class", "area_before", "area_after"])
-        for value in range(len(area.classes) + 1):
-            areas = (f"{pixels[value] * cell:.10g}" for pixels in (before, after))
-            rows.writerow([value, *areas])
+    said = f"polygons burnt at {factor} x {factor} pixels a cell"
+    return by_factor(read, window, factor, choice_of(area), threads, with_percent), said

@@ -34,6 +34,14 @@ def run(area_path: Path, map_name: str, block_name: str, output: Path) -> None:
     torch.set_num_threads(area.predict.threads)
     models = models_of(area_path, area, map_name)
     predictors = [load_predictor(area, path) for path in models.values()]
+    for model, predictor in zip(models, predictors, strict=True):
+        if not predictor.is_exact:
+            log.warning(
+                "%s looks at more than it is shown: %d px around each tile (predict.context); "
+                "the map depends on that and on predict.tile",
+                model,
+                predictor.halo,
+            )
     window, place, pieces = _ground(area, layout, map_name, block_name)
     readers = [_reader(area, piece) for piece in pieces]
     members = list(models) if area.predict.members and len(models) > 1 else []
@@ -42,7 +50,7 @@ def run(area_path: Path, map_name: str, block_name: str, output: Path) -> None:
     tiles = list(tiles_of(window, area.predict.tile, stride))
     for tile in track(tiles, f"predict {block_name}", len(tiles), "tiles"):
         result_BYX[(slice(None), *tile.slices(window))] = predict_tile(
-            predictors, readers, tile, pieces[0].extent, bool(members)
+            predictors, readers, tile, pieces[0].extent, bool(members), area.predict.threshold
         )
     digests = {name.replace("/", "-"): file_digest(path) for name, path in models.items()}
     write_image(
@@ -90,7 +98,8 @@ def load_predictor(area: Area, path: Path) -> Predictor:
                 f"{', '.join(expected)} as in the area",
                 "train again or correct the area file",
             )
-    return Predictor.of(net, card, choose_device(area.predict.device))
+    device = choose_device(area.predict.device)
+    return Predictor.of(net, card, device, area.predict.context)
 
 
 def _reader(area: Area, piece: Piece) -> Reader:
@@ -102,11 +111,17 @@ def _reader(area: Area, piece: Piece) -> Reader:
 
 
 def predict_tile(
-    predictors: list[Predictor], readers: list[Reader], tile: Window, grid: Window, members: bool
+    predictors: list[Predictor],
+    readers: list[Reader],
+    tile: Window,
+    grid: Window,
+    members: bool,
+    threshold: float = 0.5,
 ) -> NDArray[np.uint8]:
     """(2 + members, y, x): class, confidence, and the class by each model.
 
     Probabilities are averaged over the models and, pixel by pixel, over the periods with data.
+    The confidence is the probability of the class that is mapped.
     """
     seen_YX = np.zeros((tile.height, tile.width), np.int64)
     total = [np.zeros((len(p.card.classes), tile.height, tile.width)) for p in predictors]
@@ -118,7 +133,17 @@ def predict_tile(
         for index, predictor in enumerate(predictors):
             p_KYX = predictor.probabilities(tile, grid, read)
             total[index] += np.where(valid_YX, p_KYX, 0)
-    mean_KYX = sum(total) / (len(predictors) * np.maximum(seen_YX, 1))
-    bands = [mean_KYX.argmax(axis=0) + 1, np.clip(np.rint(100 * mean_KYX.max(axis=0)), 1, 100)]
-    bands += [p_KYX.argmax(axis=0) + 1 for p_KYX in total] if members else []
+    times_YX = np.maximum(seen_YX, 1)
+    mean_KYX = sum(total) / (len(predictors) * times_YX)
+    class_YX = classes_of(mean_KYX, threshold)
+    confidence_YX = np.take_along_axis(mean_KYX, class_YX[None] - 1, axis=0)[0]
+    bands = [class_YX, np.clip(np.rint(100 * confidence_YX), 1, 100)]
+    bands += [classes_of(p_KYX / times_YX, threshold) for p_KYX in total] if members else []
     return np.where(seen_YX > 0, np.stack(bands), 0).astype(np.uint8)
+
+
+def classes_of(p_KYX: Array, threshold: float = 0.5) -> NDArray[np.int64]:
+    """The most probable class, 1 to K; of two the second where it is above the threshold."""
+    if len(p_KYX) == 2:
+        return np.where((1 - threshold) * p_KYX[1] > threshold * p_KYX[0], 2, 1)
+    return np.asarray(p_KYX.argmax(axis=0) + 1)

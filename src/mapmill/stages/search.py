@@ -75,7 +75,8 @@ def _in_catalogue(
     _check_coverage(found, chosen, period, ground)
     signed = area.download.sign == "item"
     kept = [each for each in found if each.kept]
-    items = [pin.pinned(each, area.compose.bands, chosen, signed) for each in kept]
+    masks = {area.compose.mask.band_name} if area.compose.mask else set()
+    items = [pin.pinned(each, area.compose.wanted, chosen, signed, masks) for each in kept]
     _check_scales(items)
     return [_shown(each) for each in found], items
 
@@ -162,11 +163,12 @@ def _candidate(item: pystac.Item, ground: Any, over: bool) -> Candidate:
 def _check_bands(items: list[pystac.Item], area: Area) -> None:
     for item in items:
         held = [b["name"] for asset in item.assets.values() for b in asset.extra_fields["bands"]]
-        for band in area.compose.bands:
+        for band in area.compose.wanted:
             if band not in held:
-                raise CatalogueError(
-                    f"scene {item.id}", f"bands {', '.join(held)}", band, "correct compose.bands"
-                )
+                measured = band in area.compose.measured
+                key = "bands" if band in area.compose.bands else "pansharpen.pan"
+                remedy = f"correct compose.{key if measured else 'mask.band'}"
+                raise CatalogueError(f"scene {item.id}", f"bands {', '.join(held)}", band, remedy)
 
 
 def _without_root(collection: dict[str, Any]) -> dict[str, Any]:

@@ -4,19 +4,26 @@ import csv
 import logging
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from mapmill import figures
 from mapmill.areafile import init_of, load_area, weights_file
 from mapmill.atomic import whole_file
+from mapmill.channels import told, without_end
 from mapmill.config import Area
+from mapmill.derive import metres_of, planned
 from mapmill.errors import ContractError
+from mapmill.features.settle import sampled, settle, shifts_and_scales
 from mapmill.fit import Fit, Look, Patches
 from mapmill.layout import Layout
 from mapmill.nets.model import Card, Net, load_model, save_model, with_reach
 from mapmill.nets.weights import load_encoder_weights, start_from
+from mapmill.normal import Statistics, shift_and_scale
 from mapmill.pool import PatchPool
 from mapmill.progress import track
 from mapmill.provenance import tags
@@ -37,27 +44,14 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     run_name, seed = area.run_and_seed(model)
     chosen = area.train_of(run_name)
     pools = chosen.train_on or {area_path.stem: Pool()}
-    pool = PatchPool(area, area_path.stem, pools)
-    _check_classes(area, chosen, pool)
-    start = Start(area_path, area, model, chosen)
-    card = start.card(_card(area, model, chosen, pool))
-    train, val = (
-        Patches(pool.images(), pool.labels(), pool.indices(split), pool.nodata, card)
-        for split in ("train", "val")
-    )
-    if not len(train.indices):
-        raise ContractError(pool.folders(), "no training patch", "at least one", "see select")
-    if not len(val.indices):
-        log.warning("no validation patch: the last weights are kept, not the best")
-    fit = Fit(
-        card, chosen, seed, train, val, pool.class_pixels(), partial(start.prepare, card=card)
-    )
-    parameters = sum(p.numel() for p in fit.net.parameters())
-    log.info(
-        "%s: %d parameters, %d patches, on %s", model, parameters, len(train.indices), fit.device
-    )
-    looks = -(-chosen.steps // chosen.validate_every)
-    history = list(track(_logged(fit), f"train {model}", looks, "looks"))
+    with closing(PatchPool(area, area_path.stem, pools, chosen.size, chosen.threads)) as pool:
+        _check_classes(area, chosen, pool)
+        start = Start(area_path, area, model, chosen)
+        fit = _fit(_card(area, model, chosen, pool), chosen, seed, pool, start, metres_of(area))
+        patches, parameters = len(fit.train.indices), sum(p.numel() for p in fit.net.parameters())
+        log.info("%s: %d parameters, %d patches, on %s", model, parameters, patches, fit.device)
+        looks = -(-chosen.steps // chosen.validate_every)
+        history = list(track(_logged(fit), f"train {model}", looks, "looks"))
     best = max(
         history, key=lambda look: -1.0 if math.isnan(look.val_mean_iou) else look.val_mean_iou
     )
@@ -65,9 +59,28 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     columns = {f.name: [getattr(look, f.name) for look in history] for f in fields(Look)}
     figures.curves(figure, area, model, columns, best.step)
     with whole_file(output) as part:
-        save_model(part, fit.best, with_reach(card))
+        save_model(part, fit.best, with_reach(fit.train.card))
         load_model(part)
     log.info("%s: step %d, validation mean IoU %.3f", output, best.step, best.val_mean_iou)
+
+
+def _fit(
+    card: Card, chosen: Train, seed: int, pool: PatchPool, start: "Start", pixel: float | None
+) -> Fit:
+    """What is to be trained, on which patches."""
+    train, val = (
+        Patches(pool.images(), pool.labels(), pool.indices(split), pool.nodata, card)
+        for split in ("train", "val")
+    )
+    if not len(train.indices):
+        raise ContractError(pool.folders(), "no training patch", "at least one", "see select")
+    card = start.card(with_inputs(card, chosen, pool, train, pixel))
+    train, val = (replace(part, card=card) for part in (train, val))
+    train = replace(train, strata=pool.strata(train.indices))
+    if not len(val.indices):
+        log.warning("no validation patch: the last weights are kept, not the best")
+    prepare = partial(start.prepare, card=card)
+    return Fit(card, chosen, seed, train, val, pool.class_pixels(), prepare)
 
 
 def _check_classes(area: Area, chosen: Train, pool: PatchPool) -> None:
@@ -90,17 +103,49 @@ def _check_classes(area: Area, chosen: Train, pool: PatchPool) -> None:
 def _card(area: Area, model: str, chosen: Train, pool: PatchPool) -> Card:
     mean, sd = pool.statistics()
     return Card(
-        net=chosen.net,
-        width=chosen.width,
-        depth=chosen.depth,
+        **vars(chosen.design),
         bands=area.bands,
         classes=area.class_names,
         mean=mean,
         sd=sd,
         provenance=tags(area, "train", model, pack=pool.digest()),
-        encoder=chosen.encoder,
         units=area.compose.units,
     )
+
+
+def with_inputs(
+    card: Card, chosen: Train, pool: PatchPool, train: Patches, pixel: float | None
+) -> Card:
+    """The card with the channels that are computed, and how all are normalised.
+
+    Raises
+    ------
+    ContractError
+        if a channel cannot be made, or the store lacks the statistics of the normalisation.
+    """
+    method, of_bands = chosen.normalise, pool.all_statistics()
+    if of_bands.lacks(method):
+        found = f"a store without {of_bands.lacks(method)} of training pixels"
+        remedy = "rerun pack (pooled areas have no percentiles), or set it to standard"
+        raise ContractError(f"train.normalise: {method}", found, "all of them", remedy)
+    try:
+        channels = planned(chosen, card.bands, pixel)
+    except ValueError as error:
+        raise ContractError("train", str(error), "channels of its bands", "correct it") from None
+
+    def sample() -> Iterator[tuple[Tensor, Tensor]]:
+        for index in sampled(train.indices):
+            yield train.raw(index)[:2]
+
+    settled, of_channels = settle(channels, card.bands, of_bands, sample)
+    both = Statistics.joined([of_bands, of_channels]) if of_channels.mean else of_bands
+    shift, scale = shifts_and_scales(*shift_and_scale(method, both), settled)
+    for channel in settled:
+        log.info("channel %s: %s", channel.name, told(channel))
+    if without_end(settled):
+        log.warning("%s: tiles leave traces in the map", ", ".join(without_end(settled)))
+    features = [asdict(channel) for channel in settled]
+    return replace(card, features=features, normalise=method, shift=shift, scale=scale)
 
 
 class Start:
@@ -112,7 +157,6 @@ class Start:
         self._weights = Layout(area_path.stem).download(file) if file else None
         self._init = init_of(area_path, area, model)
         self._is_resnet = chosen.encoder != "plain"
-        self._bands = area.bands
 
     def card(self, card: Card) -> Card:
         """A model that is fine-tuned keeps the normalisation that it was trained with."""
@@ -123,7 +167,10 @@ class Start:
             raise ContractError(
                 self._init, f"units {theirs.units}", card.units, "correct compose.units"
             )
-        return replace(card, mean=theirs.mean, sd=theirs.sd) if theirs.bands == card.bands else card
+        if (theirs.inputs, theirs.bands) != (card.inputs, card.bands):
+            return card  # start_from says what differs
+        kept = ("mean", "sd", "features", "normalise", "shift", "scale")
+        return replace(card, **{key: getattr(theirs, key) for key in kept})
 
     def prepare(self, net: Net, card: Card) -> None:
         """Set the first weights of a fresh net."""
@@ -131,7 +178,7 @@ class Start:
             _, took_head = start_from(net, card, self._init)
             log.info("starts from %s%s", self._init, "" if took_head else ", with a fresh head")
         elif self._weights is not None:
-            load_encoder_weights(net, self._weights, self._bands)
+            load_encoder_weights(net, self._weights, card.inputs)
             log.info("the encoder starts from %s", self._weights)
         elif self._is_resnet:
             log.info("the encoder starts at random: no train.weights are named")

@@ -1,0 +1,206 @@
+"""Random changes of training patches, on whatever device they are.
+
+All random numbers are drawn by numpy, or hashed from one of its numbers, so that a CPU and a GPU
+change a patch alike. `draw` says what will be done and `changed` does it. Pixels that are invalid
+stay exactly 0, labels stay with their pixels. Axes: N patches, C channels, H rows, W columns.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from mapmill.sections.sampling import Sampling
+
+Array = NDArray[Any]
+Pair = tuple[Tensor, Tensor]
+"""image (N, C, H, W) or (C, H, W), label (N, H, W) or (H, W)."""
+LIMIT = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to one patch, in this order."""
+
+    zoom: float
+    row: int
+    col: int
+    """First row and column of what is cut out."""
+    turns: int
+    """Quarter turns against the clock."""
+    flip: bool
+    """Left for right."""
+    gain_C: Array | None = None
+    offset_C: Array | None = None
+    kept_C: Array | None = None
+    """Channels that are not set to 0."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is done to a batch: to each patch, then noise, then rectangles of others."""
+
+    patches: list[Change]
+    noise: float = 0.0
+    noise_seed: int = 0
+    boxes: list[tuple[int, int, slice, slice]] = field(default_factory=list)
+    """Patch, the patch that it gets a rectangle of, rows and columns."""
+
+
+def draw(chosen: "Sampling", shape: tuple[int, int, int], random: np.random.Generator) -> Changes:
+    """What to do to a batch of so many patches, channels and rows."""
+    count, channels, height = shape
+    side = chosen.crop or height
+    patches = [_draw_one(chosen, channels, height, side, random) for _ in range(count)]
+    seed = int(random.integers(LIMIT)) if chosen.noise else 0
+    boxes = _draw_boxes(chosen.cutmix, count, side, random) if chosen.cutmix else []
+    return Changes(patches, chosen.noise, seed, boxes)
+
+
+def _draw_one(
+    chosen: "Sampling", channels: int, height: int, side: int, random: np.random.Generator
+) -> Change:
+    zoom = 1.0
+    if chosen.zoom > 1:
+        zoom = float(chosen.zoom ** random.uniform(-1, 1))
+    part = side if zoom == 1 else min(height, max(1, round(side / zoom)))
+    row, col = random.integers(0, height - part + 1, 2)
+    turns, flip = int(random.integers(4)), bool(random.integers(2))
+    gain_C = offset_C = kept_C = None
+    if chosen.jitter:
+        gain_C, offset_C = random.normal((1, 0), chosen.jitter, (channels, 2)).T.astype(np.float32)
+    if chosen.drop_band:
+        kept_C = random.random(channels) >= chosen.drop_band
+    return Change(zoom, int(row), int(col), turns, flip, gain_C, offset_C, kept_C)
+
+
+def _draw_boxes(
+    probability: float, count: int, side: int, random: np.random.Generator
+) -> list[tuple[int, int, slice, slice]]:
+    """Rectangles whose share of the patch is uniform; centres anywhere, so some are cut off."""
+    boxes = []
+    others = random.permutation(count)
+    for patch, other in enumerate(others):
+        wanted, share = random.random(2)
+        row, col = random.integers(0, side, 2)
+        half = side * np.sqrt(share) / 2
+        if wanted < probability and patch != other:
+            rows, cols = (
+                slice(max(0, round(place - half)), min(side, round(place + half)))
+                for place in (row, col)
+            )
+            boxes.append((patch, int(other), rows, cols))
+    return boxes
+
+
+def changed(image_NCHW: Tensor, label_NHW: Tensor, changes: Changes, side: int) -> Pair:
+    """A batch after its changes; patches are then `side` pixels wide."""
+    pairs = [
+        _change(image_CHW, label_HW, change, side)
+        for image_CHW, label_HW, change in zip(image_NCHW, label_NHW, changes.patches, strict=True)
+    ]
+    image_NCHW, label_NHW = (torch.stack(each) for each in zip(*pairs, strict=True))
+    if changes.noise:
+        noise = normal_numbers(tuple(image_NCHW.shape), changes.noise_seed, image_NCHW.device)
+        noisy = image_NCHW + noise * changes.noise
+        image_NCHW = torch.where(valid_of(image_NCHW), noisy, image_NCHW)
+    if not changes.boxes:
+        return image_NCHW, label_NHW
+    mixed_NCHW, mixed_NHW = image_NCHW.clone(), label_NHW.clone()
+    for patch, other, rows, cols in changes.boxes:
+        mixed_NCHW[patch, :, rows, cols] = image_NCHW[other, :, rows, cols]
+        mixed_NHW[patch, rows, cols] = label_NHW[other, rows, cols]
+    return mixed_NCHW, mixed_NHW
+
+
+def valid_of(image_NCHW: Tensor) -> Tensor:
+    """Where a normalised image is not exactly 0 in all channels (N, 1, H, W), or (1, H, W)."""
+    return (image_NCHW != 0).any(dim=-3, keepdim=True)
+
+
+def _change(image_CHW: Tensor, label_HW: Tensor, change: Change, side: int) -> Pair:
+    if change.zoom == 1:
+        part = (slice(change.row, change.row + side), slice(change.col, change.col + side))
+        image_CHW, label_HW = image_CHW[:, *part], label_HW[part]
+    else:
+        image_CHW, label_HW = _zoomed(image_CHW, label_HW, change, side)
+    image_CHW, label_HW = image_CHW.rot90(change.turns, (1, 2)), label_HW.rot90(change.turns)
+    if change.flip:
+        image_CHW, label_HW = image_CHW.flip(2), label_HW.flip(1)
+    valid = valid_of(image_CHW)
+    if change.gain_C is not None and change.offset_C is not None:
+        gain, offset = (_of_channels(each, image_CHW) for each in (change.gain_C, change.offset_C))
+        image_CHW = torch.where(valid, image_CHW * gain + offset, image_CHW)
+    if change.kept_C is not None:
+        image_CHW = torch.where(_of_channels(change.kept_C, image_CHW), image_CHW, 0)
+    return image_CHW, label_HW
+
+
+def _of_channels(values_C: Array, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values_C)).to(like.device)[:, None, None]
+
+
+def _zoomed(image_CHW: Tensor, label_HW: Tensor, change: Change, side: int) -> Pair:
+    """A part enlarged or reduced to `side` pixels: bilinear, of valid pixels; labels by nearest.
+
+    A pixel is valid where the nearest one of the part is. Beyond the part all is invalid.
+    """
+    height = label_HW.shape[0]
+    part = min(height, max(1, round(side / change.zoom)))
+    centre = (np.arange(side) + 0.5) / change.zoom
+    inside = torch.from_numpy(centre < part).to(image_CHW.device)
+    nearest = np.minimum(centre.astype(np.int64), part - 1)
+    before = np.clip(np.floor(centre - 0.5).astype(np.int64), 0, part - 1)
+    after = np.minimum(before + 1, part - 1)
+    share = np.clip(centre - 0.5 - before, 0, 1).astype(np.float32)
+    valid_1HW = valid_of(image_CHW)
+    total = weight = torch.zeros((), device=image_CHW.device)
+    for rows, tall in ((before, 1 - share), (after, share)):
+        for cols, wide in ((before, 1 - share), (after, share)):
+            there = _taken(valid_1HW, rows, cols, change)
+            factor = torch.from_numpy(np.outer(tall, wide)).to(image_CHW.device) * there
+            total = total + _taken(image_CHW, rows, cols, change) * factor
+            weight = weight + factor
+    usable = _taken(valid_1HW, nearest, nearest, change) & inside[:, None] & inside[None, :]
+    usable = usable & (weight > 0)
+    image_CHW = torch.where(usable, total / torch.where(weight > 0, weight, 1), 0)
+    label_HW = _taken(label_HW[None], nearest, nearest, change)[0]
+    return image_CHW, torch.where(inside[:, None] & inside[None, :], label_HW, 0)
+
+
+def _taken(values_CHW: Tensor, rows: Array, cols: Array, change: Change) -> Tensor:
+    """Rows and columns of the part that a change cuts out, by number."""
+    down = torch.from_numpy(rows + change.row).to(values_CHW.device)
+    right = torch.from_numpy(cols + change.col).to(values_CHW.device)
+    return values_CHW[:, down[:, None], right[None, :]]
+
+
+def normal_numbers(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:
+    """Normally distributed numbers, float32; of one seed the same on every device, to rounding.
+
+    Numbers 0, 1, 2 ... are hashed to uniform ones, of which Box and Muller (1958) turn each two
+    into two normal ones.
+    """
+    count = int(np.prod(shape))
+    number = torch.arange(count + count % 2, device=device, dtype=torch.int32)
+    share = _hashed(number, seed).float().mul_(2.0**-32).add_(0.5).clamp_(2.0**-33, 1)
+    first, second = share.chunk(2)
+    radius, angle = first.log_().mul_(-2).sqrt_(), second.mul_(2 * np.pi)
+    return torch.cat([angle.cos() * radius, angle.sin() * radius])[:count].reshape(shape)
+
+
+def _hashed(number: Tensor, seed: int) -> Tensor:
+    """Whole numbers of 32 bits (int32): the last mixing steps of MurmurHash3 (Appleby)."""
+    mixed = number + _signed(seed * 0x9E3779B1)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        mixed = (mixed ^ (mixed >> shift) & (LIMIT >> shift)) * _signed(factor)
+    return mixed ^ (mixed >> 16) & (LIMIT >> 16)
+
+
+def _signed(value: int) -> int:
+    """The same 32 bits as a number of int32."""
+    return (value + 2**31 & LIMIT) - 2**31

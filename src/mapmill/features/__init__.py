@@ -1,0 +1,1 @@
+"""Channels computed from the bands, as tensors: the same in training and in prediction."""
