@@ -31,9 +31,7 @@ class Checkpoint:
     optimiser: dict[int, State]
     """Tensors of each parameter, by its number."""
     history: list[dict[str, float]]
-    """The looks so far."""
-    losses: list[float]
-    """Of the steps since the last look."""
+    """The looks so far; the last of them is this step's."""
 
 
 def save(path: Path, checkpoint: Checkpoint, digest: str) -> None:
@@ -52,12 +50,7 @@ def save(path: Path, checkpoint: Checkpoint, digest: str) -> None:
         for part, state in parts.items()
         for name, tensor in state.items()
     }
-    said = {
-        "digest": digest,
-        "step": checkpoint.step,
-        "history": checkpoint.history,
-        "losses": checkpoint.losses,
-    }
+    said = {"digest": digest, "step": checkpoint.step, "history": checkpoint.history}
     with whole_file(path) as part:
         save_file(tensors, part, metadata={"mapmill": json.dumps(said, sort_keys=True)})
 
@@ -80,11 +73,11 @@ def load(path: Path, digest: str) -> Checkpoint | None:
             part, _, own = name.partition("/")
             parts.setdefault(part, {})[own] = tensor
         optimiser = {int(p.split(".")[1]): parts[p] for p in parts if p.startswith("optimiser.")}
-        numbers = said["step"], said["history"], said["losses"]
+        step, history = said["step"], said["history"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         log.warning("%s is damaged (%r): training starts anew", path, error)
         return None
-    return Checkpoint(numbers[0], parts["net"], parts["best"], optimiser, *numbers[1:])
+    return Checkpoint(step, parts["net"], parts["best"], optimiser, history)
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[int, State]:

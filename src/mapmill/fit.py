@@ -3,74 +3,35 @@
 Axes: N patches, C bands, H rows, W columns, K classes.
 """
 
+import logging
 import math
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from mapmill.augment import changed, draw
+from mapmill.checkpoint import Checkpoint, load, optimiser_state, restore, save
 from mapmill.errors import ContractError
-from mapmill.inputs import inputs_of, tensor_of, valid_in
+from mapmill.feed import Batch, Patches, ahead, batches
 from mapmill.losses import Shape, class_weights, loss_of
 from mapmill.metrics import confusion_matrix, mean_iou, overall_accuracy
 from mapmill.nets.heads import total_loss, whole_strides
 from mapmill.nets.model import Card, Net, State, build, choose_device
 from mapmill.nets.parts import centre
-from mapmill.sampling import balanced, by_strata, drawn
+from mapmill.optimise import optimiser_of
+from mapmill.rates import looks_without_progress, rate_factor
 
 if TYPE_CHECKING:
     from mapmill.sections import Train
 
-Array = NDArray[Any]
-Batch = tuple[Tensor, Tensor]
-"""image (N, C, H, W) float32 and label (N, H, W) uint8, on one device."""
-CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Image and label of one split, decoded when they are taken."""
-
-    image: Any
-    """(patch, band, y, x): an array, or anything with its `take(numbers, axis=0)`."""
-    label: Any
-    """(patch, y, x) uint8, likewise."""
-    indices: NDArray[np.int64]
-    """Patches of the split."""
-    nodata: float | None
-    """None is NaN."""
-    card: Card
-    strata: NDArray[np.int64] | None = None
-    """Number of the stratum, or fold, of each patch of `indices`; None where there are none."""
-
-    def batch(self, indices: NDArray[np.int64], device: torch.device = CPU) -> Batch:
-        """What the net is shown and labels, both 0 where the image is invalid."""
-        image_NCHW, valid_NHW, label_NHW = self.raw(indices, device)
-        return inputs_of(image_NCHW, valid_NHW, self.card), label_NHW
-
-    def raw(
-        self, indices: NDArray[np.int64], device: torch.device = CPU
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Bands as they are in the imagery, where they are valid, and labels, 0 elsewhere."""
-        image = tensor_of(self.image.take(indices, axis=0), device)
-        label_NHW = self.label.take(indices, axis=0)
-        label = torch.from_numpy(np.ascontiguousarray(label_NHW)).to(device)
-        valid_NHW = valid_in(image, self.nodata)
-        return image, valid_NHW, torch.where(valid_NHW, label, 0)
-
-    def holds(self) -> NDArray[np.bool_]:
-        """Whether each patch of `indices` holds a labelled, valid pixel of class 1 to K."""
-        result = np.zeros((len(self.indices), len(self.card.classes) + 1), bool)
-        for row, index in enumerate(self.indices):
-            result[row, np.unique(self.raw(np.array([index]))[2])] = True
-        return result[:, 1:]
+log = logging.getLogger(__name__)
+PRIME = 1_000_003
+"""Keeps the random numbers of two runs and steps apart."""
 
 
 @dataclass(frozen=True)
@@ -87,69 +48,9 @@ class Look:
     learning_rate: float
 
 
-def batches(
-    patches: Patches, chosen: "Train", seed: int, device: torch.device = CPU
-) -> Iterator[Batch]:
-    """Endless augmented batches, in the order that `sampling` says."""
-    random = np.random.default_rng(seed)
-    for picked in drawn(patches.indices, chosen.batch, random, weights_of(patches, chosen)):
-        image_NCHW, label_NHW = patches.batch(picked, device)
-        count, channels, height, _ = image_NCHW.shape
-        changes = draw(chosen, (count, channels, height), random)
-        yield changed(image_NCHW, label_NHW, changes, chosen.crop or label_NHW.shape[1])
-
-
-def weights_of(patches: Patches, chosen: "Train") -> NDArray[np.float64] | None:
-    """How often each patch is drawn; None where each comes once before any comes twice.
-
-    Raises
-    ------
-    ContractError
-        if the patches do not have what `sampling` goes by.
-    """
-    count, where = len(patches.indices), f"train.sampling: {chosen.sampling}"
-    if chosen.sampling == "random":
-        return np.ones(count)
-    if chosen.sampling == "balanced":
-        weights_N = balanced(patches.holds())
-        if not weights_N.any():
-            raise ContractError(where, "no labelled patch", "labels", "see select")
-        return weights_N
-    if chosen.sampling == "strata":
-        if patches.strata is None or len(np.unique(patches.strata)) < 2:
-            raise ContractError(
-                where,
-                "training patches of one stratum",
-                "several folds or strata",
-                "set select.split.folds, or another sampling",
-            )
-        return by_strata(patches.strata)
-    return None
-
-
-def ahead(items: Iterator[Batch]) -> Generator[Batch, None, None]:
-    """The same items in the same order, each prepared in a thread while the one before is used.
-
-    What goes wrong in the thread is raised here; closing the generator ends the thread.
-    """
-    with ThreadPoolExecutor(1, "ahead") as pool:
-        coming = pool.submit(next, items, None)
-        while (ready := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
-            yield ready
-
-
 def _ready(image_NCHW: Tensor) -> Tensor:
     """An image with its channels last in memory, as convolutions are quickest."""
     return image_NCHW.contiguous(memory_format=torch.channels_last)
-
-
-def rate_at(step: int, steps: int) -> float:
-    """Factor of the learning rate: a linear rise over the first tenth, then half a cosine."""
-    rise = max(1, steps // 10)
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
 class Fit:
@@ -166,6 +67,9 @@ class Fit:
     train, val : patches of the two parts
     pixels : training pixels of each class
     prepare : sets weights of the fresh net that come from elsewhere, before the first step
+    checkpoint : where the run says at each look how far it is; one of the same `digest` is gone on
+        from, to the same bytes on a CPU as if it had never been stopped
+    digest : of all that the run depends on
     """
 
     def __init__(
@@ -177,6 +81,8 @@ class Fit:
         val: Patches,
         pixels: list[int],
         prepare: Callable[[Net], None] | None = None,
+        checkpoint: Path | None = None,
+        digest: str = "",
     ) -> None:
         torch.manual_seed(seed)
         torch.set_num_threads(chosen.threads)
@@ -191,40 +97,89 @@ class Fit:
         self.weight_K = class_weights(
             pixels, chosen.class_weights, chosen.given_weights, chosen.max_class_weight
         ).to(self.device)
-        self.optimiser = torch.optim.AdamW(
-            self.net.parameters(), chosen.learning_rate, weight_decay=chosen.weight_decay
-        )
+        self.optimiser = optimiser_of(chosen, self.net)
         self.best: State = self._state()
+        self.done = 0
+        self.history: list[Look] = []
+        self._losses: list[float] = []
+        self._checkpoint, self._digest = checkpoint, digest
 
     def __iter__(self) -> Iterator[Look]:
-        with closing(ahead(batches(self.train, self.chosen, self.seed, self.device))) as source:
-            yield from self._looks(source)
+        self._resume()
+        yield from self.history
+        skip = self.done * self.chosen.accumulate
+        source = batches(self.train, self.chosen, self.seed, self.device, skip)
+        with closing(ahead(source)) as prepared:
+            yield from self._looks(prepared)
 
     def _looks(self, source: Iterator[Batch]) -> Iterator[Look]:
-        chosen, best, losses = self.chosen, -1.0, []
-        for step in range(1, chosen.steps + 1):
+        chosen = self.chosen
+        while self.done < chosen.steps and not self._is_stuck():
+            scores = [look.val_mean_iou for look in self.history]
+            factor = rate_factor(chosen.schedule, self.done, chosen.steps, scores, chosen.patience)
             for group in self.optimiser.param_groups:
-                group["lr"] = chosen.learning_rate * rate_at(step - 1, chosen.steps)
-            losses.append(self._step(*next(source), step))
-            if step % chosen.validate_every and step != chosen.steps:
+                group["lr"] = chosen.learning_rate * factor
+            self.done += 1
+            self._losses.append(self._step(source))
+            if self.done % chosen.validate_every and self.done != chosen.steps:
                 continue
-            look = self._look(step, float(np.mean(losses)))
-            losses = []
-            if math.isnan(look.val_mean_iou) or look.val_mean_iou > best:
-                best, self.best = look.val_mean_iou, self._state()
+            look = self._look(self.done, float(np.mean(self._losses)))
+            self._keep(look)
             yield look
 
-    def _step(self, image_NCHW: Tensor, label_NHW: Tensor, step: int) -> float:
+    def _is_stuck(self) -> bool:
+        """Whether as many looks as `stop_after` says brought no better score."""
+        since = looks_without_progress([look.val_mean_iou for look in self.history])
+        stuck = self.chosen.stop_after is not None and since >= self.chosen.stop_after
+        if stuck:
+            log.info("no progress in %d looks: training ends at step %d", since, self.done)
+        return stuck
+
+    def _keep(self, look: Look) -> None:
+        """Remember a look, the weights if they are the best, and how far the run is."""
+        before = [old.val_mean_iou for old in self.history]
+        if math.isnan(look.val_mean_iou) or all(not look.val_mean_iou <= old for old in before):
+            self.best = self._state()
+        self.history.append(look)
+        self._losses = []
+        if self._checkpoint and self.done < self.chosen.steps:
+            rows = [asdict(each) for each in self.history]
+            tensors = self._state(), self.best, optimiser_state(self.optimiser)
+            save(self._checkpoint, Checkpoint(self.done, *tensors, rows), self._digest)
+
+    def _resume(self) -> None:
+        """Go on from the checkpoint of this very run, if there is one."""
+        found = load(self._checkpoint, self._digest) if self._checkpoint else None
+        if found is None:
+            return
+        restore(self.net, self.optimiser, found)
+        self.best, self.done = found.best, found.step
+        self.history = [Look(int(row.pop("step")), **row) for row in found.history]
+        log.info("goes on from step %d, by %s", self.done, self._checkpoint)
+
+    def _step(self, source: Iterator[Batch]) -> float:
+        """One step of the optimiser, over `accumulate` batches; the mean loss."""
         self.net.train()
+        torch.manual_seed(self.seed * PRIME + self.done)  # of drop-out: no state to be kept
+        self.optimiser.zero_grad()
+        values = [self._add_gradient(*next(source)) for _ in range(self.chosen.accumulate)]
+        if self.chosen.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.chosen.clip)
+        self.optimiser.step()
+        return float(np.mean(values))
+
+    def _add_gradient(self, image_NCHW: Tensor, label_NHW: Tensor) -> float:
         loss = self._loss(_ready(image_NCHW), label_NHW)[0]
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ContractError(
-                f"step {step}", f"a loss of {value}", "a number", "lower train.learning_rate"
+                f"the batch of step {self.done}",
+                f"a loss of {value}",
+                "a number",
+                "lower train.learning_rate or set train.clip; the next run goes on from the "
+                "last look",
             )
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        (loss / self.chosen.accumulate).backward()  # type: ignore[no-untyped-call]
         return value
 
     def _loss(self, image_NCHW: Tensor, label_NHW: Tensor) -> tuple[Tensor, Tensor]:

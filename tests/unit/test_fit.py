@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mapmill.errors import ContractError
-from mapmill.fit import CPU, Fit, Patches, ahead, batches, rate_at
+from mapmill.feed import CPU, Patches, ahead, batches
+from mapmill.fit import Fit
 from mapmill.inputs import normalise, tensor_of
 from mapmill.nets.heads import whole_strides
 from mapmill.nets.model import Card, build
@@ -41,9 +42,12 @@ def chosen(**changes):
     return Train(**{**fixed, "validate_every": 3, **changes})
 
 
-def fit(seed=1, train=None, val=None, card=CARD, prepare=None, **changes):
+def fit(
+    seed=1, train=None, val=None, card=CARD, prepare=None, checkpoint=None, digest="", **changes
+):
     train = train or patches()
-    return Fit(card, chosen(**changes), seed, train, val or train, pixels(train), prepare)
+    given = train, val or train, pixels(train), prepare, checkpoint, digest
+    return Fit(card, chosen(**changes), seed, *given)
 
 
 @pytest.mark.parametrize(("count", "batch"), [(7, 3), (5, 8), (6, 6), (1, 2)])
@@ -109,18 +113,6 @@ def test_no_thread_is_left_behind():
     assert list(ahead(iter([1, 2, 3]))) == [1, 2, 3]
     list(fit())
     assert threading.active_count() == before
-
-
-def test_the_learning_rate_rises_and_falls_as_a_cosine():
-    """Otherwise training would start with a shock, or end before it settled."""
-    rates = [rate_at(step, 100) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[9] == rates[10] == 1
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[32] == pytest.approx((1 + math.cos(math.pi * 22 / 90)) / 2)
-    assert 0 < rates[99] < 0.001
-    assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
-    assert rate_at(0, 1) == 1
 
 
 def mean_iou_by_hand(net, given):
@@ -289,3 +281,68 @@ def test_every_loss_and_precision_learns(loss, precision):
     """Otherwise a setting that the area file allows would not train."""
     looks = list(fit(steps=24, validate_every=12, loss=loss, precision=precision))
     assert looks[-1].train_loss < looks[0].train_loss
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimiser": "sgd", "schedule": "plateau", "patience": 0, "dropout": 0.2},
+        {"optimiser": "nadam", "schedule": "one-cycle", "accumulate": 2, "clip": 1.0},
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, changes):
+    """Otherwise a map would depend on whether its training was ever killed."""
+    settings = {"steps": 9, "validate_every": 2, "jitter": 0.1, "crop": 24, **changes}
+    given = patches(6)
+    fixed = {"card": card_of(**settings), "train": given}
+    whole = fit(**fixed, **settings)
+    expected = list(whole)
+    path = tmp_path / "checkpoint.safetensors"
+    stopped = iter(fit(**fixed, **settings, checkpoint=path, digest="a"))
+    for _ in range(2):
+        next(stopped)
+    stopped.close()
+    again = fit(**fixed, **settings, checkpoint=path, digest="a")
+    assert list(again) == expected
+    assert again.done == 9
+    for name, tensor in whole.best.items():
+        assert torch.equal(tensor, again.best[name]), name
+    other = fit(**fixed, **settings, checkpoint=path, digest="b")
+    assert next(iter(other)).step == 2
+
+
+def test_a_run_that_learns_nothing_more_ends(caplog):
+    """Otherwise hours would be spent on steps that change nothing."""
+    looks = list(fit(steps=40, validate_every=2, learning_rate=1e-12, stop_after=3))
+    best = max(range(len(looks)), key=lambda n: looks[n].val_mean_iou)
+    assert len(looks) == best + 4 < 20
+
+
+def test_gradients_of_several_batches_are_those_of_one_large_batch():
+    """Otherwise a batch that does not fit into memory could not be had in parts."""
+    settings = {"steps": 1, "validate_every": 1, "optimiser": "sgd", "norm": "none"}
+    settings |= {"learning_rate": 0.1, "class_weights": "none"}
+    given = full_patches()
+    card = card_of(**settings)
+    one, parts = (
+        fit(card=card, train=given, batch=batch, accumulate=parts, **settings)
+        for batch, parts in ((4, 1), (2, 2))
+    )
+    list(one), list(parts)
+    for name, tensor in one.net.state_dict().items():
+        torch.testing.assert_close(tensor, parts.net.state_dict()[name], rtol=1e-4, atol=1e-6)
+
+
+def full_patches():
+    """Patches of which every pixel has a label and that look alike however they are turned."""
+    given = patches(1)
+    image, label = given.image.copy(), given.label.copy()
+    image[:], label[:] = image[:, :, :1, :1], 1
+    return replace(
+        given, image=np.repeat(image, 4, 0), label=np.repeat(label, 4, 0), indices=np.arange(4)
+    )
+
+
+def card_of(dropout=0.0, norm="batch", **_):
+    return replace(CARD, dropout=dropout, norm=norm)

@@ -25,7 +25,7 @@ LEVELS = [
     | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"}
     | {"derive"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
-    | {"balance", "borders", "checkpoint", "rates"}
+    | {"balance", "borders", "checkpoint", "rates", "optimise", "feed"}
     | {"features", "inputs", "normal", "sampling", "augment"}
     | {"forest", "figures", "fit", "infer", "shift"}
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"}

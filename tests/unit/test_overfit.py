@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mapmill.fit import Fit, Patches
+from mapmill.feed import Patches
+from mapmill.fit import Fit
 from mapmill.losses import TERMS
 from mapmill.nets.model import Card
 from mapmill.sections import Train

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mapmill.errors import ContractError
-from mapmill.fit import Patches, batches, weights_of
+from mapmill.feed import Patches, batches, weights_of
 from mapmill.nets.model import Card
 from mapmill.sampling import balanced, by_strata, drawn
 from mapmill.sections import Train

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from mapmill.sections.acquire import Remote
 from mapmill.sections.base import Distinct, Name, RunOfArea, Section, Seed
 from mapmill.sections.features import Inputs
+from mapmill.sections.loop import Loop
 from mapmill.sections.loss import Loss, LossShape, loss_terms
 from mapmill.sections.net import NetKeys
 from mapmill.sections.sampling import Sampling
@@ -48,7 +49,7 @@ def _named_pools(value: Any) -> Any:
 Pools = Annotated[dict[Name, Pool], BeforeValidator(_named_pools)]
 
 
-class Train(NetKeys, Inputs, Sampling):
+class Train(NetKeys, Inputs, Sampling, Loop):
     """One run of training; `runs` overrides any of it by name."""
 
     weights: Weights | None = None
@@ -73,15 +74,9 @@ class Train(NetKeys, Inputs, Sampling):
     """For `given`: weight by class, 1 where not given."""
     max_class_weight: float = Field(default=1000.0, ge=1)
     """Largest weight of a class over the smallest."""
-    steps: int = Field(default=400, ge=1)
-    batch: int = Field(default=8, ge=1, le=4096)
     size: int | None = Field(default=None, ge=16)
     """Side of the patches that are learnt from, one of those that are packed, in pixels; by
     default `select.size`."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    validate_every: int = Field(default=50, ge=1)
-    """Steps between two looks at the validation part; the best of them is kept."""
     seeds: Annotated[list[Seed], Distinct] = Field(default_factory=lambda: [1], min_length=1)
     """One model is trained for each."""
     threads: int = Field(default=2, ge=1)

@@ -1,14 +1,18 @@
 """train: one model of a run, from the patch store to a file that prediction can use alone."""
 
 import csv
+import hashlib
+import json
 import logging
 import math
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from mapmill import figures
@@ -19,14 +23,15 @@ from mapmill.config import Area
 from mapmill.derive import metres_of, planned
 from mapmill.errors import ContractError
 from mapmill.features.settle import sampled, settle, shifts_and_scales
-from mapmill.fit import Fit, Look, Patches
+from mapmill.feed import Patches
+from mapmill.fit import Fit, Look
 from mapmill.layout import Layout
 from mapmill.nets.model import Card, Net, load_model, save_model, with_reach
 from mapmill.nets.weights import load_encoder_weights, start_from
 from mapmill.normal import Statistics, shift_and_scale
 from mapmill.pool import PatchPool
 from mapmill.progress import track
-from mapmill.provenance import tags
+from mapmill.provenance import file_digest, tags
 from mapmill.sections import Pool, Train
 
 log = logging.getLogger(__name__)
@@ -34,6 +39,9 @@ log = logging.getLogger(__name__)
 
 def run(area_path: Path, model: str, output: Path, history_path: Path, figure: Path) -> None:
     """Train `model` (`{run}-{seed}`) and write it, its history and its curves.
+
+    Beside the model stands a checkpoint until it is finished: a run that was stopped goes on from
+    it, unless MAPMILL_AFRESH is set.
 
     Raises
     ------
@@ -44,10 +52,14 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     run_name, seed = area.run_and_seed(model)
     chosen = area.train_of(run_name)
     pools = chosen.train_on or {area_path.stem: Pool()}
+    checkpoint = output.with_name("checkpoint.safetensors")
+    if os.environ.get("MAPMILL_AFRESH"):
+        checkpoint.unlink(missing_ok=True)
     with closing(PatchPool(area, area_path.stem, pools, chosen.size, chosen.threads)) as pool:
         _check_classes(area, chosen, pool)
         start = Start(area_path, area, model, chosen)
-        fit = _fit(_card(area, model, chosen, pool), chosen, seed, pool, start, metres_of(area))
+        card = _card(area, model, chosen, pool)
+        fit = _fit(card, chosen, seed, pool, start, metres_of(area), checkpoint)
         patches, parameters = len(fit.train.indices), sum(p.numel() for p in fit.net.parameters())
         log.info("%s: %d parameters, %d patches, on %s", model, parameters, patches, fit.device)
         looks = -(-chosen.steps // chosen.validate_every)
@@ -61,13 +73,20 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     with whole_file(output) as part:
         save_model(part, fit.best, with_reach(fit.train.card))
         load_model(part)
+    checkpoint.unlink(missing_ok=True)
     log.info("%s: step %d, validation mean IoU %.3f", output, best.step, best.val_mean_iou)
 
 
 def _fit(
-    card: Card, chosen: Train, seed: int, pool: PatchPool, start: "Start", pixel: float | None
+    card: Card,
+    chosen: Train,
+    seed: int,
+    pool: PatchPool,
+    start: "Start",
+    pixel: float | None,
+    checkpoint: Path,
 ) -> Fit:
-    """What is to be trained, on which patches."""
+    """What is to be trained, on which patches, and where it says how far it is."""
     train, val = (
         Patches(pool.images(), pool.labels(), pool.indices(split), pool.nodata, card)
         for split in ("train", "val")
@@ -80,7 +99,21 @@ def _fit(
     if not len(val.indices):
         log.warning("no validation patch: the last weights are kept, not the best")
     prepare = partial(start.prepare, card=card)
-    return Fit(card, chosen, seed, train, val, pool.class_pixels(), prepare)
+    digest = _digest(card, chosen, pool, start)
+    return Fit(card, chosen, seed, train, val, pool.class_pixels(), prepare, checkpoint, digest)
+
+
+def _digest(card: Card, chosen: Train, pool: PatchPool, start: "Start") -> str:
+    """Of all that a run depends on: a checkpoint of another is never gone on from."""
+    stores = [file_digest(member.store.folder / "zarr.json") for member in pool.members]
+    content = [
+        asdict(card),
+        chosen.model_dump(mode="json"),
+        stores,
+        start.digests(),
+        torch.__version__,
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _check_classes(area: Area, chosen: Train, pool: PatchPool) -> None:
@@ -171,6 +204,10 @@ class Start:
             return card  # start_from says what differs
         kept = ("mean", "sd", "features", "normalise", "shift", "scale")
         return replace(card, **{key: getattr(theirs, key) for key in kept})
+
+    def digests(self) -> list[str]:
+        """Of the files that the first weights come from."""
+        return [file_digest(path) for path in (self._init, self._weights) if path]
 
     def prepare(self, net: Net, card: Card) -> None:
         """Set the first weights of a fresh net."""
