@@ -30,9 +30,8 @@ def operators():
 def card_of(arch="DeepLabV3Plus", encoder="tu-mobilenetv3_small_050", classes=3, bands=5, **more):
     smp = {"arch": arch, "encoder": encoder, "options": more.pop("options", {})}
     names = {"bands": list("abcdef")[:bands], "classes": list("vwxyz")[:classes]}
-    return Card(
-        net="smp", width=32, depth=4, **names, mean=[], sd=[], provenance={}, smp=smp, **more
-    )
+    of_bands = {"mean": [500.0] * len(names["bands"]), "sd": [300.0] * len(names["bands"])}
+    return Card(net="smp", width=32, depth=4, **names, **of_bands, provenance={}, smp=smp, **more)
 
 
 def test_a_missing_package_is_one_line(monkeypatch):
