@@ -61,7 +61,7 @@ class Area(Section):
     chips: Chips | None = None
     """Separate images and masks, instead of `grid` and `search`."""
     classes: dict[int, ClassEntry] = Field(min_length=2)
-    """Class 1 to K; 0 is not a class but `ignore`."""
+    """Class 1 to K, at least two (`other` may be one); 0 is not a class but `ignore`."""
     labels: Labels | None = None
     """May be left out where `model` or `train.train_on` says what to learn from."""
     model: RunOfArea | None = None

@@ -23,6 +23,8 @@ from mapmill.atomic import whole_file
 
 KINDS = {"int64": ctypes.c_int64, "float64": ctypes.c_double, "boolean": ctypes.c_bool}
 Kernel = Callable[..., int]
+DIGEST = 32
+"""Bytes of the digest that stands before kept code: damaged code would end the process."""
 log = logging.getLogger(__name__)
 
 
@@ -46,13 +48,14 @@ def _load(module: str, name: str, kinds: tuple[str, ...], _: str) -> Kernel:
     machine = _machine(llvm)
     types: list[Any] = [KINDS.get(kind, ctypes.c_void_p) for kind in kinds]
     source = Path(inspect.getsourcefile(sys.modules[__name__]) or "").with_name(f"{module}.py")
+    file_name = f"{module}.{name}-{_key(llvm, source, kinds)}.o"
     for folder in _folders(source):
-        kept = folder / f"{module}.{name}-{_key(llvm, source, kinds)}.o"
-        if kept.is_file():
-            return _linked(llvm, machine, kept.read_bytes(), name, types)
+        code = _kept(folder / file_name)
+        if code is not None:
+            return _linked(llvm, machine, code, name, types)
     compiled = _compile(module, name, kinds)
     code = _object_code(llvm, machine, compiled.inspect_llvm(), name, len(types))
-    if code is None or not _keep(source, f"{module}.{name}-{_key(llvm, source, kinds)}.o", code):
+    if code is None or not _keep(source, file_name, code):
         log.info("%s: its machine code cannot be kept; it is compiled in each process", name)
         result: Kernel = ctypes.CFUNCTYPE(ctypes.c_int64, *types)(compiled.address)
         return _holding(result, compiled)
@@ -157,15 +160,31 @@ def _key(llvm: Any, source: Path, kinds: tuple[str, ...]) -> str:
 def _folders(source: Path) -> list[Path]:
     """Where machine code may be kept: as numba does, where it is told, beside the code, at home."""
     told = os.environ.get("NUMBA_CACHE_DIR")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [Path(told)] if told else [source.parent / "__pycache__", home / "mapmill"]
+    if told:
+        return [Path(told)]
+    cache = os.environ.get("XDG_CACHE_HOME")
+    try:
+        home = [Path(cache) if cache else Path.home() / ".cache"]
+    except RuntimeError:  # a user without one
+        home = []
+    return [source.parent / "__pycache__", *(folder / "mapmill" for folder in home)]
+
+
+def _kept(path: Path) -> bytes | None:
+    """Machine code that was kept, its digest before it; None where there is none that is whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, code = content[:DIGEST], content[DIGEST:]
+    return code if hashlib.sha256(code).digest() == digest else None
 
 
 def _keep(source: Path, name: str, code: bytes) -> bool:
     for folder in _folders(source):
         try:
             with whole_file(folder / name) as part:
-                part.write_bytes(code)
+                part.write_bytes(hashlib.sha256(code).digest() + code)
         except OSError:
             continue
         return True

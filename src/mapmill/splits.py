@@ -149,9 +149,11 @@ def as_boxes(windows: Sequence[Window], margin: float = 0.0) -> Any:
 
 def _strips(split: Split, whole: Window, step: int) -> list[Region]:
     down = split.direction == "north-south"
-    length = whole.height if down else whole.width
+    length, start_px = (whole.height, whole.row) if down else (whole.width, whole.col)
     shares = (split.train, split.val, split.test)
-    inner = [round(length * c / step) * step for c in np.cumsum([split.train, split.val])]
+    # tiles lie on a lattice from the grid's corner, where the area need not begin
+    parts = np.cumsum([split.train, split.val])
+    inner = [round((start_px + length * c) / step) * step - start_px for c in parts]
     if not split.test:
         inner[1] = length
     for name, share, size in zip(SPLITS, shares, np.diff([0, *inner, length]), strict=True):

@@ -46,16 +46,18 @@ def read_polygons(
             )
         to_layer = Transformer.from_crs(crs, info["crs"], always_xy=True)
         box = to_layer.transform_bounds(*bounds)
-        _, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=[attribute], bbox=box)
+        found = pyogrio.raw.read(path, layer=layer, columns=[attribute], bbox=box, return_fids=True)
     except (DataSourceError, DataLayerError) as error:
         raise ContractError(path, str(error), "a readable vector file", remedies[0]) from None
-    shapes = shapely.from_wkb(wkb)
+    _, fids, wkb, values = found
+    order = np.argsort(fids, kind="stable")  # an index gives them in another, window by window
+    shapes = shapely.from_wkb(wkb[order])
     if CRS.from_user_input(info["crs"]) != CRS.from_user_input(crs):
         to_grid = Transformer.from_crs(info["crs"], crs, always_xy=True)
         shapes = shapely.transform(shapes, lambda xy: np.column_stack(to_grid.transform(*xy.T)))
     return [
         (mapping(shape), as_code(value))
-        for shape, value in zip(shapes, values[0], strict=True)
+        for shape, value in zip(shapes, values[0][order], strict=True)
         if shape is not None and not shape.is_empty
     ]
 

@@ -113,3 +113,24 @@ def two_squares(path):
         path, squares, [kinds], ["kind"], geometry_type="Polygon", crs="EPSG:32631", driver="GPKG"
     )
     return "kind"
+
+
+def test_of_overlapping_polygons_the_last_counts_in_every_block(small_area):
+    """A spatial index gives them in another order window by window: blocks would not fit together.
+
+    Oracle: all polygons burnt at once in the order in which they were written.
+    """
+    path = Path("data/many.gpkg")
+    write_polygons(path, CRS, count=400)
+    sections = {
+        "labels": {"file": str(path), "attribute": "kind", "codes": dict(zip(KINDS, (1, 2, 3)))}
+    }
+    area = area_with("many", downsample={"method": "nearest"}, **sections)
+    found = downsample(area)
+    _, _, wkb, values = pyogrio.raw.read(path)
+    classes = [codes.get(kind, 0) for kind in values[0]]
+    shapes = zip(shapely.from_wkb(wkb), classes, strict=True)
+    fine = rasterize(
+        shapes, (800, 960), 0, transform=from_origin(LEFT, TOP, STEP / 5, STEP / 5), dtype="uint8"
+    )
+    np.testing.assert_array_equal(found, fine[2::5, 2::5])

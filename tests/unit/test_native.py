@@ -43,3 +43,36 @@ def test_where_nothing_can_be_kept_numba_compiles(tmp_path):
     folder = tmp_path / "file"
     folder.write_text("no folder")
     assert run(folder) == "[[1, 3]] True"
+
+
+def test_damaged_code_is_compiled_again(tmp_path, monkeypatch):
+    """Otherwise one bad sector would end every later process without a word."""
+    from mapmill import native
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    source, name = tmp_path / "kernels.py", "x.o"
+    assert native._keep(source, name, b"machine code")
+    kept = tmp_path / name
+    assert native._kept(kept) == b"machine code"
+    content = bytearray(kept.read_bytes())
+    content[-1] ^= 1
+    kept.write_bytes(content)
+    assert native._kept(kept) is None
+    kept.write_bytes(b"")
+    assert native._kept(kept) is None
+    assert native._kept(tmp_path / "none") is None
+
+
+def test_a_user_without_a_home_can_still_compile(tmp_path, monkeypatch):
+    """Otherwise a container with an unknown user would end in a traceback."""
+    from pathlib import Path
+
+    from mapmill import native
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert native._folders(tmp_path / "kernels.py") == [tmp_path / "__pycache__"]

@@ -105,3 +105,22 @@ def test_a_grid_without_a_place_in_the_source(tmp_path):
     path = write_tif(tmp_path / "far.tif", np.ones((9, 9), np.uint16), crs="+proj=gnom +lat_0=90")
     with pytest.raises(ContractError, match="has a place"):
         read_on_grid(path, 1, Grid("EPSG:3031", 0, 0, 10, 9, 9, 9), Window(0, 0, 9, 9), nodata=0)
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "average"])
+def test_0_is_missing_beside_a_declared_nodata(tmp_path, method):
+    """A hole would be blended to small values that count as observed.
+
+    Oracle: the same image whose only missing value is 0.
+    """
+    values = np.full((60, 70), 500, np.uint16)
+    values[20:40, 20:40], values[:, 60:] = 0, 65_535
+    place = {"left": LEFT - 5, "top": TOP + 5}
+    two = write_tif(tmp_path / "two & more.tif", values, nodata=65_535, **place)
+    one = write_tif(tmp_path / "one.tif", np.where(values == 65_535, 0, values), nodata=0, **place)
+    window = Window(0, 0, 48, 64)
+    found, expected = (
+        read_on_grid(path, 1, GRID, window, nodata=0, resampling=method) for path in (two, one)
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert set(np.unique(found)) == {0, 500}

@@ -290,3 +290,14 @@ def test_a_part_that_is_not_asked_for_gets_nothing(method):
     """Otherwise `test: 0` would still hold tiles back from training."""
     split = Split(method=method, block=6, train=0.7, val=0.3, test=0)
     assert {name for _, name, _ in regions(split, WHOLE, [], 8)} == {"train", "val"}
+
+
+def test_strips_of_a_part_of_the_grid_are_cut_where_tiles_meet():
+    """Otherwise every tile along a cut would lie across two parts and be dropped.
+
+    Tiles lie on a lattice from the grid's corner, where a window need not begin.
+    """
+    whole = Window(64, 64, 192, 192)
+    split = Split(method="strips", train=0.5, val=0.25, test=0.25)
+    inner = [region.ground.row for region in regions(split, whole, [], 48)[1:]]
+    assert len(inner) == 2 and all(row % 48 == 0 for row in inner)

@@ -120,7 +120,11 @@ class BlockMosaic:
         expected = (self.grid.transform(window), window.width, window.height)
         found = (tuple(source.transform)[:6], source.width, source.height)
         same_crs = source.crs == rasterio.crs.CRS.from_user_input(self.grid.crs)
-        if not same_crs or found[1:] != expected[1:] or not np.allclose(found[0], expected[0]):
+        if (
+            not same_crs
+            or found[1:] != expected[1:]
+            or not np.allclose(found[0], expected[0], rtol=0, atol=1e-3 * self.grid.resolution)
+        ):
             raise ContractError(
                 path, f"{source.crs} {found}", f"{self.grid.crs} {expected}", "delete it and rerun"
             )

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
+from rasterio.dtypes import _gdal_typename
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.features import rasterize
@@ -161,10 +163,54 @@ def on_grid(
             yield OnGrid(source, offset, window, **about)
             return
         scales = _scales(source, path, grid, factor)
-        options = _warp_options(about, scales, "nearest" if codes else resampling)
         size = {"width": window.width * factor, "height": window.height * factor}
-        with WarpedVRT(source, crs=grid.crs, transform=target, **size, **options) as warped:
+        with (
+            _one_nodata(source, about) as whole,
+            WarpedVRT(
+                whole,
+                crs=grid.crs,
+                transform=target,
+                **size,
+                **_warp_options(about, scales, "nearest" if codes else resampling),
+            ) as warped,
+        ):
             yield OnGrid(warped, None, window, **about)
+
+
+@contextmanager
+def _one_nodata(source: Any, about: dict[str, Any]) -> Iterator[Any]:
+    """The source, or its bands seen with missing pixels of one kind.
+
+    Where 0 means missing and the source declares another value, both do: GDAL's warper, which
+    leaves out one value only, would blend the other with its neighbours. `about` is changed to
+    fit what is yielded.
+    """
+    declared, nodata = about["declared"], about["nodata"]
+    if about["codes"] or nodata != 0 or declared is None or declared == 0:
+        yield source
+        return
+    seen = _seen_as_zero(source, about["bands"], declared)
+    about |= {"bands": list(range(1, len(about["bands"]) + 1)), "declared": 0.0}
+    with rasterio.open(seen) as whole:
+        yield whole
+
+
+def _seen_as_zero(source: Any, bands: Sequence[int], declared: float) -> str:
+    """A virtual dataset (XML) of some bands in which `declared` is 0, and 0 is nodata."""
+    entries = "".join(
+        f'<VRTRasterBand dataType="{_gdal_typename(source.dtypes[band - 1])}" band="{number}">'
+        f"<NoDataValue>0</NoDataValue><ComplexSource>"
+        f'<SourceFilename relativeToVRT="0">{escape(source.name)}</SourceFilename>'
+        f"<SourceBand>{band}</SourceBand><NODATA>{declared!r}</NODATA>"
+        f"</ComplexSource></VRTRasterBand>"
+        for number, band in enumerate(bands, 1)
+    )
+    place = ", ".join(f"{value!r}" for value in source.transform.to_gdal())
+    return (
+        f'<VRTDataset rasterXSize="{source.width}" rasterYSize="{source.height}">'
+        f"<SRS>{escape(source.crs.to_wkt())}</SRS><GeoTransform>{place}</GeoTransform>"
+        f"{entries}</VRTDataset>"
+    )
 
 
 def read_on_grid(

@@ -228,7 +228,15 @@ def _as_json(shift: Shift) -> dict[str, Any]:
 
 def _refuse_without_training(area_path: Path, area: Area, tiles: list[Tile]) -> None:
     """Nothing can be learnt where every tile is dropped or serves another part."""
-    if not area.runs or any(tile.split == "train" and not tile.dropped for tile in tiles):
+    kept = {(tile.split, tile.window.height) for tile in tiles if not tile.dropped}
+    split, sizes = area.split(), {size for part, size in kept if part == "train"}
+    runs = [area.train_of(run) for run in area.runs]
+    wanted = {run.size or area.the_select().size for run in runs if not run.train_on} or sizes
+    for part in ("val", "test"):
+        asked = split.method != "column" and (split.folds or getattr(split, part))
+        if runs and asked and part not in {name for name, _ in kept}:
+            log.warning("no tile is left for %s: the column `dropped` says why", part)
+    if not runs or (sizes and wanted <= sizes):
         return
     counted = Counter(tile.dropped or tile.split for tile in tiles).most_common()
     told = ", ".join(f"{number} {why}" for why, number in counted) or "none at all"

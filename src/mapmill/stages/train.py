@@ -91,8 +91,6 @@ def _fit(
         Patches(pool.images(), pool.labels(), pool.indices(split), pool.nodata, card)
         for split in ("train", "val")
     )
-    if not len(train.indices):
-        raise ContractError(pool.folders(), "no training patch", "at least one", "see select")
     card = start.card(with_inputs(card, chosen, pool, train, pixel))
     train, val = (replace(part, card=card) for part in (train, val))
     train = replace(train, strata=pool.strata(train.indices))
@@ -118,6 +116,8 @@ def _digest(card: Card, chosen: Train, pool: PatchPool, start: "Start") -> str:
 
 def _check_classes(area: Area, chosen: Train, pool: PatchPool) -> None:
     """A class without a single training pixel cannot be learnt, nor ever be mapped."""
+    if not len(pool.indices("train")):
+        raise ContractError(pool.folders(), "no training patch", "at least one", "see select")
     pixels = zip(area.class_names, pool.class_pixels(), strict=True)
     absent = [name for name, count in pixels if not count]
     if not absent:
