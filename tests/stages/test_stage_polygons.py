@@ -122,10 +122,9 @@ def test_of_overlapping_polygons_the_last_counts_in_every_block(small_area):
     """
     path = Path("data/many.gpkg")
     write_polygons(path, CRS, count=400)
-    sections = {
-        "labels": {"file": str(path), "attribute": "kind", "codes": dict(zip(KINDS, (1, 2, 3)))}
-    }
-    area = area_with("many", downsample={"method": "nearest"}, **sections)
+    codes = {"field": 1, "wood": 2, "lake": 3}
+    labels = {"file": str(path), "attribute": "kind", "codes": codes}
+    area = area_with("many", downsample={"method": "nearest"}, labels=labels)
     found = downsample(area)
     _, _, wkb, values = pyogrio.raw.read(path)
     classes = [codes.get(kind, 0) for kind in values[0]]
