@@ -143,6 +143,22 @@ def test_forceall_gives_the_same_bytes_and_downloads_nothing(project):
     assert digests(project / "results") == before
 
 
+def test_a_training_that_is_forced_starts_at_its_first_step(project):
+    """Otherwise --forcerun would go on from what a stopped run had left, and show nothing."""
+    model = "results/small/train/unet-1/model.safetensors"
+    before = (project / model).read_bytes()
+    left = (project / model).with_name("checkpoint.safetensors")
+    log = project / "logs/small/train/unet-1.log"
+    for forced in (True, False):
+        left.write_bytes(b"what a stopped run had left")
+        if not forced:
+            (project / model).unlink()
+        snakemake(project, model, *(["--forcerun", "train"] if forced else []))
+        assert ("starts anew" in log.read_text()) is not forced
+        assert not left.exists() and (project / model).read_bytes() == before
+    assert snakemake(project, *TARGETS).returncode == 0
+
+
 def test_asking_for_the_patches_stops_there(project, tmp_path):
     """Someone who wants the patch store alone would have to wait for the training."""
     shutil.copytree(project / "config", tmp_path / "config")

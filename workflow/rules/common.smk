@@ -26,10 +26,6 @@ from mapmill.tiles import read_tiles, scored_chips
 # Downloads tell how far the whole run is, and how fast it is, though each is a process of its own.
 os.environ.setdefault("MAPMILL_STARTED", f"{time.time():.0f}")
 
-# A training that is forced starts at its first step, though a stopped one left its checkpoint.
-if workflow.dag_settings.forceall or "train" in workflow.dag_settings.forcerun:
-    os.environ["MAPMILL_AFRESH"] = "1"
-
 
 def plainly(function):
     """Let a user's mistake end Snakemake with its one line.
@@ -227,7 +223,13 @@ def predict_inputs(wildcards):
 
 @plainly
 def train_inputs(wildcards):
-    """Patch stores, and what the first weights come from."""
+    """Patch stores, and what the first weights come from.
+
+    A training that is forced starts at its first step, though a stopped one left its checkpoint.
+    """
+    asked = workflow.dag_settings
+    if asked and (asked.forceall or "train" in asked.forcerun):
+        os.environ["MAPMILL_AFRESH"] = "1"
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     run, _ = area.run_and_seed(wildcards.model)
     found = [
