@@ -206,8 +206,9 @@ class Start:
         return replace(card, **{key: getattr(theirs, key) for key in kept})
 
     def digests(self) -> list[str]:
-        """Of the files that the first weights come from."""
-        return [file_digest(path) for path in (self._init, self._weights) if path]
+        """Of the files that the first weights come from; `prepare` says which is missing."""
+        paths = [path for path in (self._init, self._weights) if path]
+        return [file_digest(path) for path in paths if path.exists()]
 
     def prepare(self, net: Net, card: Card) -> None:
         """Set the first weights of a fresh net."""
