@@ -97,11 +97,17 @@ class PatchPool:
 
     def images(self) -> Any:
         """(patch, band, y, x), to be had by its `take`."""
-        return self.members[0].store.images if self._native else _Taken(self._images)
+        if self._native:
+            return self.members[0].store.images
+        bands, sides = len(self.members[0].bands), self.members[0].store.labels.shape[1:]
+        return _Taken(self._images, (int(self._starts[-1]), bands, *sides))
 
     def labels(self) -> Any:
         """(patch, y, x) uint8, likewise."""
-        return self.members[0].store.labels if self._native else _Taken(self._labels)
+        if self._native:
+            return self.members[0].store.labels
+        sides = self.members[0].store.labels.shape[1:]
+        return _Taken(self._labels, (int(self._starts[-1]), *sides))
 
     def close(self) -> None:
         """Let go of the stores' files and threads."""
@@ -194,10 +200,10 @@ class PatchPool:
 
 
 class _Taken:
-    """A function of patches' numbers, as something with numpy's `take`."""
+    """A function of patches' numbers, as something with numpy's `take` and `shape`."""
 
-    def __init__(self, read: Callable[[NDArray[np.int64]], Array]) -> None:
-        self._read = read
+    def __init__(self, read: Callable[[NDArray[np.int64]], Array], shape: tuple[int, ...]) -> None:
+        self._read, self.shape = read, shape
 
     def take(self, numbers: ArrayLike, axis: int = 0) -> Array:
         """Patches by their numbers, along axis 0."""

@@ -153,6 +153,7 @@ def test_a_batch_of_patches_of_two_areas(two):
     pool = PatchPool(learner(), "here", {"here": Pool(), "there": MAPPED}, threads=2)
     numbers = [8, 0, 5, 4, 0, 7]
     np.testing.assert_array_equal(pool.labels().take(np.array(numbers)), labels[numbers])
+    assert (pool.labels().shape, pool.images().shape) == (labels.shape, images.shape)
     np.testing.assert_allclose(pool.images().take(numbers), images[numbers], rtol=1e-5, atol=1e-2)
     pool.close()
 
