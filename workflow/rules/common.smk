@@ -229,7 +229,7 @@ def train_inputs(wildcards):
     """
     asked = workflow.dag_settings
     if asked and (asked.forceall or "train" in asked.forcerun):
-        os.environ["MAPMILL_AFRESH"] = "1"
+        os.environ.setdefault("MAPMILL_AFRESH", "1")
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     run, _ = area.run_and_seed(wildcards.model)
     found = [
