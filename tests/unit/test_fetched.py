@@ -1,5 +1,6 @@
 """How far the downloads of an area are, told from the files alone."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -126,14 +127,32 @@ def test_blocks_outside_the_area_are_counted(monkeypatch):
     assert said.startswith("0 of 15") and "labels.tif" in wanted(area, Layout("x")).others
 
 
-def test_ten_thousand_files_are_quick(tmp_path, monkeypatch):
-    """Each file would wait for the line about it."""
-    monkeypatch.chdir(tmp_path)
-    area, layout = catalogue_area({f"S{n}": 1000 for n in range(10_000)})
+def _calls_for(count, folder, monkeypatch):
+    """Calls of functions, of Python and of C, that the line about `count` files takes."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    area, layout = catalogue_area({f"S{n}": 1000 for n in range(count)})
     for name in wanted(area, layout).images:
         link = layout.download(name)
         link.parent.mkdir(parents=True)
         link.symlink_to("/dev/null")
-    start = time.process_time()
-    assert standing(area, layout, 0.0).startswith("10000 of 10000 files")
-    assert time.process_time() - start < 1
+    calls = 0
+
+    def seen(frame, event, of):
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(seen)
+    try:
+        said = standing(area, layout, 0.0)
+    finally:
+        sys.setprofile(before)
+    assert said.startswith(f"{count} of {count} files")
+    return calls
+
+
+def test_work_grows_as_the_files_do(tmp_path, monkeypatch):
+    """Each file would wait for the line about it: of 10,000 files as long as for all of them."""
+    few, many = (_calls_for(n, tmp_path / str(n), monkeypatch) for n in (500, 4000))
+    assert many < 8.5 * few and many < 1000 * 4000
