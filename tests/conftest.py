@@ -26,3 +26,15 @@ def real_data():
     if not DATA.is_dir():
         pytest.skip(f"no real data at {DATA} (set MAPMILL_TEST_DATA)")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def operators():
+    """Beside a torch without CUDA, torchvision's wheel lacks operators that its import names."""
+    import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library

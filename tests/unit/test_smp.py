@@ -14,17 +14,6 @@ from mapmill.nets.weights import start_from
 
 IS_THERE = importlib.util.find_spec("segmentation_models_pytorch") is not None
 needs_smp = pytest.mark.skipif(not IS_THERE, reason="the extra mapmill[smp] is not installed")
-OPERATORS = ("nms", "qnms")
-
-
-@pytest.fixture(scope="module")
-def operators():
-    """Beside a torch without CUDA, torchvision's wheel lacks operators that its import names."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in OPERATORS:
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
 
 
 def card_of(arch="DeepLabV3Plus", encoder="tu-mobilenetv3_small_050", classes=3, bands=5, **more):
