@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from making import SMALL_AREA, simulated_scene, write_area, write_tif
 
+# Tests run two at a time: threads of one that wait must not keep the cores from the other.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 DATA = Path(os.environ.get("MAPMILL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
