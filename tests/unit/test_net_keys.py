@@ -180,7 +180,7 @@ def test_the_command_lists_presets_and_runs(capsys):
     assert main(["nets"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:-1]}
-    assert rows["unet"] == [f"{parameters(preset='unet'):,}", "16", "107", "px"]
+    assert rows["unet"] == ["10", f"{parameters(preset='unet'):,}", "16", "107", "px"]
     assert set(rows) == set(PRESETS)
     runs = {"unet": {}, "global": {"attention": "se"}}
     area(runs=runs)
@@ -188,6 +188,7 @@ def test_the_command_lists_presets_and_runs(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == ["unet", "global"]
     assert lines[2].split()[1:] == [
+        "3",
         f"{parameters(3, 3, width=4, depth=2, attention='se'):,}",
         "4",
         "global",
@@ -198,3 +199,13 @@ def test_the_documented_table_is_the_command_s():
     """Otherwise the documentation would tell of other nets than there are."""
     text = (Path(__file__).parents[2] / "docs/nets.md").read_text(encoding="utf-8")
     assert told(None) in text
+
+
+def test_features_are_counted_among_the_channels(tmp_path, monkeypatch):
+    """Parameters of a net with features would be those of one without."""
+    monkeypatch.chdir(tmp_path)
+    area(train={"width": 8}, runs={"unet": {}, "more": {"features": ["gray"]}})
+    plain, more = told(Path("config/areas/small.yaml")).splitlines()[1:3]
+    assert [int(line.split()[1]) for line in (plain, more)] == [3, 4]
+    counted = [int(line.split()[2].replace(",", "")) for line in (plain, more)]
+    assert counted[1] - counted[0] == 8 * 9

@@ -1,10 +1,13 @@
 """`mapmill nets`: parameters and reach of the presets, or of an area's runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from mapmill.areafile import load_area
+from mapmill.config import Area
+from mapmill.derive import metres_of, planned
 from mapmill.design import Design
 from mapmill.errors import ContractError
 from mapmill.nets.model import Card, build, with_reach
@@ -19,26 +22,41 @@ def told(area_path: Path | None) -> str:
     if area_path is None:
         about = f"for images of {BANDS} bands and {CLASSES} classes"
         designs = {name: Train.model_validate({"preset": name}).design for name in PRESETS}
-        return table("preset", about, designs, BANDS, CLASSES)
+        return table("preset", about, {name: (designs[name], BANDS) for name in designs}, CLASSES)
     area = load_area(area_path)
     if not area.runs:
         raise ContractError(area_path, "no runs", "nets to train", f"see {area.model}")
-    bands, classes = len(area.bands), len(area.class_names)
-    about = f"for the {bands} bands and {classes} classes of {area_path.stem}"
-    return table(
-        "run", about, {run: area.train_of(run).design for run in area.runs}, bands, classes
-    )
+    classes = len(area.class_names)
+    about = f"for the bands, features and {classes} classes of {area_path.stem}"
+    runs = {run: area.train_of(run) for run in area.runs}
+    shown = {run: len(area.bands) + _features(area, chosen) for run, chosen in runs.items()}
+    return table("run", about, {run: (runs[run].design, shown[run]) for run in runs}, classes)
 
 
-def table(kind: str, about: str, designs: dict[str, Design], bands: int, classes: int) -> str:
-    """Name, parameters, stride and measured reach of each."""
-    wide = max(len(kind), *map(len, designs))
-    lines = [f"{kind:<{wide}}  parameters  stride  reach"]
-    for name, design in designs.items():
-        card = card_of(design, bands, classes)
+def _features(area: Area, chosen: Train) -> int:
+    """Number of channels that are computed from the bands and shown to the net."""
+    try:
+        return sum(channel.shown for channel in planned(chosen, area.bands, metres_of(area)))
+    except ValueError as error:
+        raise ContractError("train", str(error), "channels of its bands", "correct it") from None
+
+
+def table(kind: str, about: str, nets: Mapping[str, tuple[Design, int]], classes: int) -> str:
+    """Name, parameters, stride and measured reach of each.
+
+    Parameters
+    ----------
+    nets : design of each and the channels that it is shown
+    """
+    wide = max(len(kind), *map(len, nets))
+    lines = [f"{kind:<{wide}}  channels  parameters  stride  reach"]
+    for name, (design, channels) in nets.items():
+        card = card_of(design, channels, classes)
         reach = with_reach(card).reach
         far = f"{reach} px" if isinstance(reach, int) else reach
-        lines.append(f"{name:<{wide}}  {parameters(card):>10,}  {design.stride:>6}  {far}")
+        lines.append(
+            f"{name:<{wide}}  {channels:>8}  {parameters(card):>10,}  {design.stride:>6}  {far}"
+        )
     return "\n".join([*lines, f"{about}; reach: pixels on each side that a pixel depends on"])
 
 
