@@ -2,10 +2,15 @@
 
 All random numbers are drawn by numpy, or hashed from one of its numbers, so that a CPU and a GPU
 change a patch alike. `draw` says what will be done and `changed` does it. Pixels that are invalid
-stay exactly 0, labels stay with their pixels. Axes: N patches, C channels, H rows, W columns.
+stay exactly 0, labels stay with their pixels. Axes: N patches, P periods, C channels, H rows, W
+columns.
+
+Beside the image go layers of whole numbers that are moved with its pixels and not changed: the
+label, alone or as the first of several (N, L, H, W). Where periods are joined the last layers say
+for each of them where it is valid, 1 or 0, and the image has the channels of each in turn.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Pair = tuple[Tensor, Tensor]
-"""image (N, C, H, W) or (C, H, W), label (N, H, W) or (H, W)."""
+"""image (N, C, H, W) or (C, H, W), and layers with the same last two axes."""
 LIMIT = 0xFFFFFFFF
 
 
@@ -38,6 +43,8 @@ class Change:
     offset_C: Array | None = None
     kept_C: Array | None = None
     """Channels that are not set to 0."""
+    kept_P: Array | None = None
+    """Periods that are not taken for missing."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +58,19 @@ class Changes:
     """Patch, the patch that it gets a rectangle of, rows and columns."""
 
 
-def draw(chosen: "Sampling", shape: tuple[int, int, int], random: np.random.Generator) -> Changes:
-    """What to do to a batch of so many patches, channels and rows."""
+def draw(
+    chosen: "Sampling",
+    shape: tuple[int, int, int],
+    random: np.random.Generator,
+    periods: int = 0,
+) -> Changes:
+    """What to do to a batch of so many patches, channels and rows, and so many joined periods."""
     count, channels, height = shape
     side = chosen.crop or height
     patches = [_draw_one(chosen, channels, height, side, random) for _ in range(count)]
+    if chosen.drop_period:
+        kept = [_draw_kept(chosen.drop_period, periods, random) for _ in range(count)]
+        patches = [replace(each, kept_P=kept_P) for each, kept_P in zip(patches, kept, strict=True)]
     seed = int(random.integers(LIMIT)) if chosen.noise else 0
     boxes = _draw_boxes(chosen.cutmix, count, side, random) if chosen.cutmix else []
     return Changes(patches, chosen.noise, seed, boxes)
@@ -78,6 +93,13 @@ def _draw_one(
     return Change(zoom, int(row), int(col), turns, flip, gain_C, offset_C, kept_C)
 
 
+def _draw_kept(probability: float, periods: int, random: np.random.Generator) -> Array:
+    """Which periods are kept: each but one with this probability, that one always."""
+    kept_P = random.random(periods) >= probability
+    kept_P[random.integers(periods)] = True
+    return kept_P
+
+
 def _draw_boxes(
     probability: float, count: int, side: int, random: np.random.Generator
 ) -> list[tuple[int, int, slice, slice]]:
@@ -97,59 +119,74 @@ def _draw_boxes(
     return boxes
 
 
-def changed(image_NCHW: Tensor, label_NHW: Tensor, changes: Changes, side: int) -> Pair:
+def changed(
+    image_NCHW: Tensor, layers_NHW: Tensor, changes: Changes, side: int, periods: int = 0
+) -> Pair:
     """A batch after its changes; patches are then `side` pixels wide."""
     pairs = [
-        _change(image_CHW, label_HW, change, side)
-        for image_CHW, label_HW, change in zip(image_NCHW, label_NHW, changes.patches, strict=True)
+        _change(image_CHW, layers_HW, change, side, periods)
+        for image_CHW, layers_HW, change in zip(
+            image_NCHW, layers_NHW, changes.patches, strict=True
+        )
     ]
-    image_NCHW, label_NHW = (torch.stack(each) for each in zip(*pairs, strict=True))
+    image_NCHW, layers_NHW = (torch.stack(each) for each in zip(*pairs, strict=True))
     if changes.noise:
         noise = normal_numbers(tuple(image_NCHW.shape), changes.noise_seed, image_NCHW.device)
         noisy = image_NCHW + noise * changes.noise
-        image_NCHW = torch.where(valid_of(image_NCHW), noisy, image_NCHW)
+        image_NCHW = torch.where(valid_of(image_NCHW, layers_NHW, periods), noisy, image_NCHW)
     if not changes.boxes:
-        return image_NCHW, label_NHW
-    mixed_NCHW, mixed_NHW = image_NCHW.clone(), label_NHW.clone()
+        return image_NCHW, layers_NHW
+    mixed_NCHW, mixed_NHW = image_NCHW.clone(), layers_NHW.clone()
     for patch, other, rows, cols in changes.boxes:
         mixed_NCHW[patch, :, rows, cols] = image_NCHW[other, :, rows, cols]
-        mixed_NHW[patch, rows, cols] = label_NHW[other, rows, cols]
+        mixed_NHW[patch, ..., rows, cols] = layers_NHW[other, ..., rows, cols]
     return mixed_NCHW, mixed_NHW
 
 
-def valid_of(image_NCHW: Tensor) -> Tensor:
-    """Where a normalised image is not exactly 0 in all channels (N, 1, H, W), or (1, H, W)."""
-    return (image_NCHW != 0).any(dim=-3, keepdim=True)
+def valid_of(image_NCHW: Tensor, layers_NHW: Tensor, periods: int) -> Tensor:
+    """Where a normalised image is not exactly 0 in all channels (N, 1, H, W), or (1, H, W).
+
+    Of joined periods, for each channel (N, C, H, W) where the layer of its period says so.
+    """
+    if not periods:
+        return (image_NCHW != 0).any(dim=-3, keepdim=True)
+    channels = image_NCHW.shape[-3] // periods
+    return layers_NHW[..., -periods:, :, :].bool().repeat_interleave(channels, dim=-3)
 
 
-def _change(image_CHW: Tensor, label_HW: Tensor, change: Change, side: int) -> Pair:
+def _change(image_CHW: Tensor, layers_HW: Tensor, change: Change, side: int, periods: int) -> Pair:
     if change.zoom == 1:
-        part = (slice(change.row, change.row + side), slice(change.col, change.col + side))
-        image_CHW, label_HW = image_CHW[:, *part], label_HW[part]
+        rows, cols = (slice(first, first + side) for first in (change.row, change.col))
+        image_CHW, layers_HW = image_CHW[..., rows, cols], layers_HW[..., rows, cols]
     else:
-        image_CHW, label_HW = _zoomed(image_CHW, label_HW, change, side)
-    image_CHW, label_HW = image_CHW.rot90(change.turns, (1, 2)), label_HW.rot90(change.turns)
+        image_CHW, layers_HW = _zoomed(image_CHW, layers_HW, change, side, periods)
+    image_CHW, layers_HW = (x.rot90(change.turns, (-2, -1)) for x in (image_CHW, layers_HW))
     if change.flip:
-        image_CHW, label_HW = image_CHW.flip(2), label_HW.flip(1)
-    valid = valid_of(image_CHW)
+        image_CHW, layers_HW = image_CHW.flip(-1), layers_HW.flip(-1)
+    valid = valid_of(image_CHW, layers_HW, periods)
     if change.gain_C is not None and change.offset_C is not None:
         gain, offset = (_of_channels(each, image_CHW) for each in (change.gain_C, change.offset_C))
         image_CHW = torch.where(valid, image_CHW * gain + offset, image_CHW)
     if change.kept_C is not None:
         image_CHW = torch.where(_of_channels(change.kept_C, image_CHW), image_CHW, 0)
-    return image_CHW, label_HW
+    if change.kept_P is not None:
+        kept = _of_channels(change.kept_P, layers_HW)
+        marks_PHW = torch.where(kept, layers_HW[-periods:], 0)
+        layers_HW = torch.cat([layers_HW[:-periods], marks_PHW])
+        image_CHW = torch.where(valid_of(image_CHW, layers_HW, periods), image_CHW, 0)
+    return image_CHW, layers_HW
 
 
 def _of_channels(values_C: Array, like: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values_C)).to(like.device)[:, None, None]
 
 
-def _zoomed(image_CHW: Tensor, label_HW: Tensor, change: Change, side: int) -> Pair:
-    """A part enlarged or reduced to `side` pixels: bilinear, of valid pixels; labels by nearest.
+def _zoomed(image_CHW: Tensor, layers_HW: Tensor, change: Change, side: int, periods: int) -> Pair:
+    """A part enlarged or reduced to `side` pixels: bilinear, of valid pixels; layers by nearest.
 
     A pixel is valid where the nearest one of the part is. Beyond the part all is invalid.
     """
-    height = label_HW.shape[0]
+    height = layers_HW.shape[-2]
     part = min(height, max(1, round(side / change.zoom)))
     centre = (np.arange(side) + 0.5) / change.zoom
     inside = torch.from_numpy(centre < part).to(image_CHW.device)
@@ -157,26 +194,26 @@ def _zoomed(image_CHW: Tensor, label_HW: Tensor, change: Change, side: int) -> P
     before = np.clip(np.floor(centre - 0.5).astype(np.int64), 0, part - 1)
     after = np.minimum(before + 1, part - 1)
     share = np.clip(centre - 0.5 - before, 0, 1).astype(np.float32)
-    valid_1HW = valid_of(image_CHW)
+    valid = valid_of(image_CHW, layers_HW, periods)
     total = weight = torch.zeros((), device=image_CHW.device)
     for rows, tall in ((before, 1 - share), (after, share)):
         for cols, wide in ((before, 1 - share), (after, share)):
-            there = _taken(valid_1HW, rows, cols, change)
+            there = _taken(valid, rows, cols, change)
             factor = torch.from_numpy(np.outer(tall, wide)).to(image_CHW.device) * there
             total = total + _taken(image_CHW, rows, cols, change) * factor
             weight = weight + factor
-    usable = _taken(valid_1HW, nearest, nearest, change) & inside[:, None] & inside[None, :]
-    usable = usable & (weight > 0)
+    inside_HW = inside[:, None] & inside[None, :]
+    usable = _taken(valid, nearest, nearest, change) & inside_HW & (weight > 0)
     image_CHW = torch.where(usable, total / torch.where(weight > 0, weight, 1), 0)
-    label_HW = _taken(label_HW[None], nearest, nearest, change)[0]
-    return image_CHW, torch.where(inside[:, None] & inside[None, :], label_HW, 0)
+    layers_HW = _taken(layers_HW, nearest, nearest, change)
+    return image_CHW, torch.where(inside_HW, layers_HW, 0)
 
 
-def _taken(values_CHW: Tensor, rows: Array, cols: Array, change: Change) -> Tensor:
+def _taken(values_HW: Tensor, rows: Array, cols: Array, change: Change) -> Tensor:
     """Rows and columns of the part that a change cuts out, by number."""
-    down = torch.from_numpy(rows + change.row).to(values_CHW.device)
-    right = torch.from_numpy(cols + change.col).to(values_CHW.device)
-    return values_CHW[:, down[:, None], right[None, :]]
+    down = torch.from_numpy(rows + change.row).to(values_HW.device)
+    right = torch.from_numpy(cols + change.col).to(values_HW.device)
+    return values_HW[..., down[:, None], right[None, :]]
 
 
 def normal_numbers(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:

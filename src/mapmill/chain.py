@@ -12,7 +12,7 @@ VERSION = {
     "downsample": 2,
     "select": 3,
     "pack": 3,
-    "train": 3,
+    "train": 4,
     "predict": 2,
     "mosaic": 2,
     "assess": 3,

@@ -204,6 +204,32 @@ def features_fit(area: Area) -> None:
             raise ValueError(f"train.features (run {name}): {problem}") from None
 
 
+def fractions_fit(area: Area) -> None:
+    """How pure the labels are is packed where a run asks for it."""
+    for name in area.runs:
+        chosen, key = area.train_of(name), f"train.fraction (run {name}): "
+        if chosen.fraction == "none" or chosen.train_on:
+            continue
+        if area.chips:
+            raise ValueError(f"{key}{chosen.fraction}, for grids; masks of chips have no shares")
+        if not area.downsample.fraction:
+            raise ValueError(f"{key}{chosen.fraction} without downsample.fraction: true")
+
+
+def periods_fit(area: Area) -> None:
+    """Periods are joined where there are several, of this area alone."""
+    for name in area.runs:
+        chosen, key = area.train_of(name), f"train.periods (run {name}): channels, "
+        if chosen.periods == "samples":
+            continue
+        if area.chips:
+            raise ValueError(f"{key}for grids; chips have no periods")
+        if chosen.train_on:
+            raise ValueError(f"{key}which does not go with train_on")
+        if len(area.periods) < 2:
+            raise ValueError(f"{key}for several periods, and there is one")
+
+
 def encoders_fit(area: Area) -> None:
     """Weights are for a ResNet, and a run starts from one thing only."""
     for name in area.runs:
@@ -289,5 +315,7 @@ CHECKS = (
     patches_fit,
     encoders_fit,
     features_fit,
+    fractions_fit,
+    periods_fit,
     nets_fit,
 )

@@ -1,21 +1,21 @@
 """Training patches as batches on the device, prepared ahead. Needs torch and numpy alone.
 
-Axes: N patches, C bands, H rows, W columns, K classes.
+Axes: N patches, P joined periods (1 where none are joined), C bands, H rows, W columns, K classes.
 """
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mapmill.augment import changed, draw
+from mapmill.augment import Changes, changed, draw
 from mapmill.errors import ContractError
-from mapmill.inputs import inputs_of, tensor_of, valid_in
+from mapmill.inputs import marked, shown, tensor_of, valid_in
 from mapmill.nets.model import Card
 from mapmill.sampling import balanced, by_strata, drawn
 
@@ -23,9 +23,18 @@ if TYPE_CHECKING:
     from mapmill.sections import Train
 
 Array = NDArray[Any]
-Batch = tuple[Tensor, Tensor]
-"""image (N, C, H, W) float32 and label (N, H, W) uint8, on one device."""
 CPU = torch.device("cpu")
+
+
+class Batch(NamedTuple):
+    """Training patches after augmentation, on one device."""
+
+    image_NCHW: Tensor
+    """float32, as the net takes it."""
+    label_NHW: Tensor
+    """uint8, 0 is ignored."""
+    share_NHW: Tensor | None = None
+    """float32, 0 to 1: share of each pixel that its class takes; None where nobody asks."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class Patches:
     """Image and label of one split, decoded when they are taken."""
 
     image: Any
-    """(patch, band, y, x): an array, or anything with its `take(numbers, axis=0)`."""
+    """(patch, band, y, x): an array, or anything with its `take(numbers, axis=0)`. Of joined
+    periods the bands of each, one after another, float32 with NaN where one is missing."""
     label: Any
     """(patch, y, x) uint8, likewise."""
     indices: NDArray[np.int64]
@@ -43,21 +53,51 @@ class Patches:
     card: Card
     strata: NDArray[np.int64] | None = None
     """Number of the stratum, or fold, of each patch of `indices`; None where there are none."""
+    fraction: Any = None
+    """Share of each pixel that its class takes (patch, y, x) uint8, per cent, likewise; None where
+    it is not used."""
 
-    def batch(self, indices: NDArray[np.int64], device: torch.device = CPU) -> Batch:
+    def batch(
+        self, indices: NDArray[np.int64], device: torch.device = CPU
+    ) -> tuple[Tensor, Tensor]:
         """What the net is shown and labels, both 0 where the image is invalid."""
-        image_NCHW, valid_NHW, label_NHW = self.raw(indices, device)
-        return inputs_of(image_NCHW, valid_NHW, self.card), label_NHW
+        image_NCHW, valid_NPHW, label_NHW = self.raw(indices, device)
+        return marked(shown(image_NCHW, valid_NPHW, self.card), valid_NPHW, self.card), label_NHW
+
+    def augmented(
+        self, indices: NDArray[np.int64], changes: Changes, side: int, device: torch.device = CPU
+    ) -> Batch:
+        """The same after changes, with the share of each pixel's class where it is used."""
+        image_NCHW, valid_NPHW, label_NHW = self.raw(indices, device)
+        layers, periods = [label_NHW[:, None]], len(self.card.periods)
+        if self.fraction is not None:
+            percent_NHW = np.ascontiguousarray(self.fraction.take(indices, axis=0))
+            layers.append(torch.from_numpy(percent_NHW).to(device)[:, None])
+        if periods:
+            layers.append(valid_NPHW.to(torch.uint8))
+        image_NCHW, layers_NLHW = changed(
+            shown(image_NCHW, valid_NPHW, self.card), torch.cat(layers, 1), changes, side, periods
+        )
+        label_NHW, share_NHW = layers_NLHW[:, 0], None
+        if self.fraction is not None:
+            share_NHW = layers_NLHW[:, 1].float() / 100
+        if periods:  # some may be dropped
+            valid_NPHW = layers_NLHW[:, -periods:].bool()
+            label_NHW = torch.where(valid_NPHW.any(dim=1), label_NHW, 0)
+        return Batch(marked(image_NCHW, valid_NPHW, self.card), label_NHW, share_NHW)
 
     def raw(
         self, indices: NDArray[np.int64], device: torch.device = CPU
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Bands as they are in the imagery, where they are valid, and labels, 0 elsewhere."""
+        """Bands as they are in the imagery, where they are valid, by period, and labels.
+
+        Labels are 0 where no period is valid.
+        """
         image = tensor_of(self.image.take(indices, axis=0), device)
         label_NHW = self.label.take(indices, axis=0)
         label = torch.from_numpy(np.ascontiguousarray(label_NHW)).to(device)
-        valid_NHW = valid_in(image, self.nodata)
-        return image, valid_NHW, torch.where(valid_NHW, label, 0)
+        valid_NPHW = valid_in(image, self.nodata, max(1, len(self.card.periods)))
+        return image, valid_NPHW, torch.where(valid_NPHW.any(dim=1), label, 0)
 
     def holds(self) -> NDArray[np.bool_]:
         """Whether each patch of `indices` holds a labelled, valid pixel of class 1 to K."""
@@ -77,14 +117,14 @@ def batches(
     skip : batches at the beginning to leave out, drawn without being read
     """
     random = np.random.default_rng(seed)
-    channels, height = len(patches.card.inputs), patches.label.shape[1]
+    periods, height = len(patches.card.periods), patches.label.shape[1]
+    channels = len(patches.card.seen) * max(1, periods)
     order = drawn(patches.indices, chosen.batch, random, weights_of(patches, chosen))
     for number, picked in enumerate(order):
-        changes = draw(chosen, (len(picked), channels, height), random)
+        changes = draw(chosen, (len(picked), channels, height), random, periods)
         if number < skip:
             continue
-        image_NCHW, label_NHW = patches.batch(picked, device)
-        yield changed(image_NCHW, label_NHW, changes, chosen.crop or height)
+        yield patches.augmented(picked, changes, chosen.crop or height, device)
 
 
 def weights_of(patches: Patches, chosen: "Train") -> NDArray[np.float64] | None:

@@ -162,14 +162,14 @@ class Fit:
         self.net.train()
         torch.manual_seed(self.seed * PRIME + self.done)  # of drop-out: no state to be kept
         self.optimiser.zero_grad()
-        values = [self._add_gradient(*next(source)) for _ in range(self.chosen.accumulate)]
+        values = [self._add_gradient(next(source)) for _ in range(self.chosen.accumulate)]
         if self.chosen.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.chosen.clip)
         self.optimiser.step()
         return float(np.mean(values))
 
-    def _add_gradient(self, image_NCHW: Tensor, label_NHW: Tensor) -> float:
-        loss = self._loss(_ready(image_NCHW), label_NHW)[0]
+    def _add_gradient(self, batch: Batch) -> float:
+        loss = self._loss(_ready(batch.image_NCHW), batch.label_NHW, batch.share_NHW)[0]
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ContractError(
@@ -182,12 +182,20 @@ class Fit:
         (loss / self.chosen.accumulate).backward()  # type: ignore[no-untyped-call]
         return value
 
-    def _loss(self, image_NCHW: Tensor, label_NHW: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss(
+        self, image_NCHW: Tensor, label_NHW: Tensor, share_NHW: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         half = self.chosen.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             outputs = whole_strides(self.net, image_NCHW)
         seen_NHW = centre(label_NHW, *outputs.mask_NKHW.shape[2:])
-        loss = total_loss(self.loss, outputs, seen_NHW, self.weight_K, self.chosen.label_weight)
+        shares = {}
+        if share_NHW is not None:
+            key = "share_NHW" if self.chosen.fraction == "soft" else "weight_NHW"
+            shares[key] = centre(share_NHW, *outputs.mask_NKHW.shape[2:])
+        loss = total_loss(
+            self.loss, outputs, seen_NHW, self.weight_K, self.chosen.label_weight, **shares
+        )
         return loss, outputs.mask_NKHW
 
     @torch.inference_mode()

@@ -1,6 +1,7 @@
 """What a net is shown: channels computed, normalised, 0 where invalid. Needs torch and numpy.
 
-Training and prediction both come through here. Axes: N images, C channels, H rows, W columns.
+Training and prediction both come through here. Axes: N images, P joined periods (1 where none are
+joined), C channels, H rows, W columns.
 """
 
 from typing import Any
@@ -19,11 +20,34 @@ def inputs_of(image_NCHW: Tensor, valid_NHW: Tensor, card: Card) -> Tensor:
 
     Parameters
     ----------
-    image_NCHW : bands as they are in the imagery; anything where invalid
-    valid_NHW : where every band has data
+    image_NCHW : bands as they are in the imagery; anything where invalid. Of joined periods those
+        of each, one after another, with NaN where a period is invalid
+    valid_NHW : where every band has data; of joined periods this is seen from the image
     """
-    whole_NCHW = with_channels(image_NCHW.float(), valid_NHW, card.bands, card.channels)
-    return normalise(whole_NCHW, valid_NHW, card)
+    if card.periods:
+        valid_NPHW = valid_in(image_NCHW, None, len(card.periods))
+    else:
+        valid_NPHW = valid_NHW[:, None]
+    return marked(shown(image_NCHW, valid_NPHW, card), valid_NPHW, card)
+
+
+def shown(image_NCHW: Tensor, valid_NPHW: Tensor, card: Card) -> Tensor:
+    """Bands and channels of each period, normalised and exactly 0 where it is invalid."""
+    parts = []
+    for number, part in enumerate(card.each()):
+        image, valid_NHW = image_NCHW.chunk(valid_NPHW.shape[1], 1)[number], valid_NPHW[:, number]
+        whole = with_channels(image.float(), valid_NHW, part.bands, part.channels)
+        parts.append(normalise(whole, valid_NHW, part))
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
+def marked(image_NCHW: Tensor, valid_NPHW: Tensor, card: Card) -> Tensor:
+    """The same; of joined periods each is followed by a channel, 1 where it has data, else 0."""
+    if not card.periods:
+        return image_NCHW
+    image_NPCHW = torch.stack(image_NCHW.chunk(len(card.periods), dim=1), dim=1)
+    marks_NP1HW = valid_NPHW.to(image_NCHW.dtype)[:, :, None]
+    return torch.cat([image_NPCHW, marks_NP1HW], dim=2).flatten(1, 2)
 
 
 def normalise(image_NCHW: Tensor, valid_NHW: Tensor, card: Card) -> Tensor:
@@ -41,7 +65,7 @@ def tensor_of(image_NCHW: NDArray[Any], device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image_NCHW)).to(device).float()
 
 
-def valid_in(image_NCHW: Tensor, nodata: float | None) -> Tensor:
-    """Where every band has data (N, H, W); a `nodata` of None is NaN."""
+def valid_in(image_NCHW: Tensor, nodata: float | None, periods: int = 1) -> Tensor:
+    """Where every band of a period has data (N, P, H, W); a `nodata` of None is NaN."""
     missing = image_NCHW.isnan() if nodata is None else image_NCHW == nodata
-    return ~missing.any(dim=1)
+    return ~torch.stack(missing.chunk(periods, dim=1), dim=1).any(dim=2)

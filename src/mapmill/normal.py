@@ -41,6 +41,11 @@ class Statistics:
             for number in range(len(self.mean))
         ]
 
+    def parts(self, count: int) -> list["Statistics"]:
+        """Those of so many equal sets of channels, one after another."""
+        single, size = self.each(), len(self.mean) // count
+        return [self.joined(single[start : start + size]) for start in range(0, len(single), size)]
+
     @classmethod
     def joined(cls, parts: Sequence["Statistics"]) -> "Statistics":
         """Those of several sets of channels, in order; what one lacks, all lack."""

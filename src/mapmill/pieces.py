@@ -1,11 +1,12 @@
 """What tiles are cut from: the grid in one period, or one chip; read in one way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapmill.arrays import read_chip, read_mask
 from mapmill.chips import chip_named, find_chips
@@ -90,3 +91,27 @@ def cut(array_BYX: Array, window: Window, nodata: float) -> Array:
     if part:
         result[(slice(None), *part.slices(window))] = array_BYX[(slice(None), *part.slices(whole))]
     return result
+
+
+def side_by_side(
+    images: Sequence[tuple[Array, NDArray[np.bool_]] | None], bands: int
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Images of one window, a period each, as one; None is a missing period.
+
+    Parameters
+    ----------
+    images : image (band, y, x) and validity (y, x) of each period; at least one is there
+
+    Returns
+    -------
+    (period and band, y, x) float32, NaN where a period is invalid; and where any of them is valid
+    """
+    shape = next(each[1].shape for each in images if each is not None)
+    image_PBYX = np.full((len(images), bands, *shape), np.nan, np.float32)
+    seen_YX = np.zeros(shape, bool)
+    for number, each in enumerate(images):
+        if each is not None:
+            image_BYX, valid_YX = each
+            np.copyto(image_PBYX[number], image_BYX, where=valid_YX, casting="unsafe")
+            seen_YX |= valid_YX
+    return image_PBYX.reshape(-1, *shape), seen_YX

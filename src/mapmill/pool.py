@@ -1,17 +1,17 @@
 """Patches of one or more areas, brought to the bands, classes and units of the one that learns."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapmill.areafile import Held, matched
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.layout import Layout
 from mapmill.normal import Statistics
+from mapmill.relatives import Held, matched
 from mapmill.sections import Pool
 from mapmill.store import PatchStore, store_of
 
@@ -63,6 +63,9 @@ class PatchPool:
     threads : that decode
     """
 
+    periods: Sequence[str] = ()
+    """Names of the periods that are joined along the bands; none here."""
+
     def __init__(
         self,
         area: Area,
@@ -100,14 +103,35 @@ class PatchPool:
         if self._native:
             return self.members[0].store.images
         bands, sides = len(self.members[0].bands), self.members[0].store.labels.shape[1:]
-        return _Taken(self._images, (int(self._starts[-1]), bands, *sides))
+        return Taken(self._images, (int(self._starts[-1]), bands, *sides))
 
     def labels(self) -> Any:
         """(patch, y, x) uint8, likewise."""
         if self._native:
             return self.members[0].store.labels
         sides = self.members[0].store.labels.shape[1:]
-        return _Taken(self._labels, (int(self._starts[-1]), *sides))
+        return Taken(self._labels, (int(self._starts[-1]), *sides))
+
+    def fractions(self) -> Any:
+        """Share of each pixel that its class takes (patch, y, x) uint8, per cent, likewise.
+
+        Raises
+        ------
+        ContractError
+            if a store does not hold it.
+        """
+        for member in self.members:
+            if member.store.fractions is None:
+                raise ContractError(
+                    member.store.folder,
+                    "no array `fraction`",
+                    "the share of each pixel's class, for train.fraction",
+                    f"set downsample.fraction: true in {member.name} and rerun pack",
+                )
+        if self._native:
+            return self.members[0].store.fractions
+        sides = self.members[0].store.labels.shape[1:]
+        return Taken(self._fractions, (int(self._starts[-1]), *sides))
 
     def close(self) -> None:
         """Let go of the stores' files and threads."""
@@ -139,6 +163,14 @@ class PatchPool:
         for owner, places, local in self._places(numbers):
             member = self.members[owner]
             result[places] = member.classes[member.store.labels.take(local)]
+        return result
+
+    def _fractions(self, numbers: NDArray[np.int64]) -> Array:
+        result = np.empty((len(numbers), *self.members[0].store.labels.shape[1:]), np.uint8)
+        for owner, places, local in self._places(numbers):
+            share = self.members[owner].store.fractions
+            assert share is not None  # since `fractions` looked
+            result[places] = share.take(local)
         return result
 
     def class_pixels(self) -> list[int]:
@@ -199,7 +231,7 @@ class PatchPool:
         return "+".join(member.store.attributes["MAPMILL_SETTINGS"] for member in self.members)
 
 
-class _Taken:
+class Taken:
     """A function of patches' numbers, as something with numpy's `take` and `shape`."""
 
     def __init__(self, read: Callable[[NDArray[np.int64]], Array], shape: tuple[int, ...]) -> None:

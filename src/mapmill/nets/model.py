@@ -22,6 +22,8 @@ from mapmill.nets.unet import UNet
 Net = Segmenter
 State = dict[str, Tensor]
 """Tensors by name."""
+VALID = "valid"
+"""Name of the channel that is 1 where a joined period has data, and 0 elsewhere."""
 SHOWN = 3
 """Tensors named in a message; the others are counted."""
 
@@ -68,6 +70,26 @@ class Card:
     """Subtracted from each input; where it is empty `mean` is."""
     scale: list[float] = field(default_factory=list)
     """What each input is then divided by; where it is empty by `sd`."""
+    periods: list[str] = field(default_factory=list)
+    """Names of the periods that are joined along the bands, in order; none where the net sees one
+    at a time. `mean`, `sd`, `features`, `shift` and `scale` are then those of each, one after
+    another."""
+
+    def each(self) -> list["Card"]:
+        """What is said of each joined period alone, in order; the card itself where none is."""
+        count = len(self.periods)
+        if not count:
+            return [self]
+
+        def part(values: list[Any], number: int) -> list[Any]:
+            size = len(values) // count
+            return values[number * size : (number + 1) * size]
+
+        keys = ("mean", "sd", "features", "shift", "scale")
+        alone: list[dict[str, Any]] = [
+            {key: part(getattr(self, key), number) for key in keys} for number in range(count)
+        ]
+        return [replace(self, periods=[], **values) for values in alone]
 
     @property
     def channels(self) -> list[Channel]:
@@ -75,9 +97,19 @@ class Card:
         return read_channels(self.features, self.bands)
 
     @property
+    def seen(self) -> list[str]:
+        """Names of bands and channels as the net sees them, in one period."""
+        return [*self.bands, *names_shown(self.each()[0].channels)]
+
+    @property
     def inputs(self) -> list[str]:
-        """Names of what the net sees: bands, and channels computed from them."""
-        return [*self.bands, *names_shown(self.channels)]
+        """Names of what the net sees: bands, and channels computed from them.
+
+        Of joined periods `{period}:{name}` of each, and after them `{period}:valid`.
+        """
+        if not self.periods:
+            return self.seen
+        return [f"{period}:{name}" for period in self.periods for name in (*self.seen, VALID)]
 
     @property
     def design(self) -> Design:
@@ -164,7 +196,7 @@ def load_model(path: Path) -> tuple[Net, Card]:
 def _missing_numbers(card: Card) -> str:
     """What is wrong if there is not one shift and scale for each input."""
     found = {len(card.shift or card.mean), len(card.scale or card.sd)}
-    wanted = len(card.inputs)
+    wanted = len(card.seen) * max(1, len(card.periods))
     return "" if found == {wanted} else f"{min(found)} numbers to normalise {wanted} inputs"
 
 

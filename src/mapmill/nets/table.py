@@ -11,6 +11,7 @@ from mapmill.derive import metres_of, planned
 from mapmill.design import Design
 from mapmill.errors import ContractError
 from mapmill.nets.model import Card, build, with_reach
+from mapmill.relatives import joined_periods
 from mapmill.sections import PRESETS, Train
 
 BANDS, CLASSES = 10, 2
@@ -29,14 +30,16 @@ def told(area_path: Path | None) -> str:
     classes = len(area.class_names)
     about = f"for the bands, features and {classes} classes of {area_path.stem}"
     runs = {run: area.train_of(run) for run in area.runs}
-    shown = {run: len(area.bands) + _features(area, chosen) for run, chosen in runs.items()}
+    shown = {run: _channels(area, run, chosen) for run, chosen in runs.items()}
     return table("run", about, {run: (runs[run].design, shown[run]) for run in runs}, classes)
 
 
-def _features(area: Area, chosen: Train) -> int:
-    """Number of channels that are computed from the bands and shown to the net."""
+def _channels(area: Area, run: str, chosen: Train) -> int:
+    """Number of channels that a net is shown: bands, those computed from them; of each period."""
     try:
-        return sum(channel.shown for channel in planned(chosen, area.bands, metres_of(area)))
+        made = sum(channel.shown for channel in planned(chosen, area.bands, metres_of(area)))
+        periods = len(joined_periods(area, run))
+        return (len(area.bands) + made + 1) * periods or len(area.bands) + made
     except ValueError as error:
         raise ContractError("train", str(error), "channels of its bands", "correct it") from None
 

@@ -161,8 +161,9 @@ def _bare(path: Path, state: State) -> State:
 
 
 def _colour(band: str) -> int | None:
-    """0, 1 or 2 for a band that is red, green or blue."""
+    """0, 1 or 2 for a band that is red, green or blue, in any of joined periods."""
+    band = band.rpartition(":")[2].casefold()
     for place, names in enumerate(COLOURS):
-        if band.casefold() in {name.casefold() for name in names}:
+        if band in {name.casefold() for name in names}:
             return place
     return None

@@ -74,6 +74,12 @@ class Train(NetKeys, Inputs, Sampling, Loop):
     """For `given`: weight by class, 1 where not given."""
     max_class_weight: float = Field(default=1000.0, ge=1)
     """Largest weight of a class over the smallest."""
+    fraction: Literal["none", "soft", "weight"] = "none"
+    """Use of the share of each grid pixel that its class takes (`downsample.fraction`): soft: the
+    truth of the class, the rest of it shared by the others; weight: weight of the pixel."""
+    periods: Literal["samples", "channels"] = "samples"
+    """samples: a net sees one period at a time, and a map is the mean over its periods; channels:
+    it sees the bands of all periods at once, and of each a channel that says where it is there."""
     size: int | None = Field(default=None, ge=16)
     """Side of the patches that are learnt from, one of those that are packed, in pixels; by
     default `select.size`."""
@@ -93,6 +99,14 @@ class Train(NetKeys, Inputs, Sampling, Loop):
     def _weights_given(self) -> "Train":
         if (self.class_weights == "given") != bool(self.given_weights):
             raise ValueError("one of class_weights: given and given_weights without the other")
+        return self
+
+    @model_validator(mode="after")
+    def _of_effect(self) -> "Train":
+        if self.fraction != "none" and set(self.loss_terms) == {"lovasz"}:
+            raise ValueError(f"fraction: {self.fraction}, of no effect in the loss lovasz alone")
+        if self.drop_period and self.periods == "samples":
+            raise ValueError("drop_period: a key of periods: channels")
         return self
 
 

@@ -26,6 +26,9 @@ class Sampling(Section):
     """Standard deviation of random noise per pixel, in the same units."""
     drop_band: Fraction = 0.0
     """Probability with which a channel of a patch is set to 0."""
+    drop_period: Fraction = 0.0
+    """With `periods: channels`: probability with which each period of a patch is taken for missing;
+    one is always kept."""
     cutmix: Fraction = 0.0
     """Probability with which a patch gets a rectangle of another one, with its labels (Yun et al.
     2019)."""

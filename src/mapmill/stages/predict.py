@@ -15,7 +15,7 @@ from mapmill.grid import Window
 from mapmill.infer import Predictor, Reader, tiles_of
 from mapmill.layout import Layout
 from mapmill.nets.model import choose_device, load_model
-from mapmill.pieces import Piece, Pieces
+from mapmill.pieces import Piece, Pieces, side_by_side
 from mapmill.progress import track
 from mapmill.provenance import file_digest, tags
 from mapmill.raster import Array, Georeference, valid_pixels, write_image
@@ -34,6 +34,7 @@ def run(area_path: Path, map_name: str, block_name: str, output: Path) -> None:
     torch.set_num_threads(area.predict.threads)
     models = models_of(area_path, area, map_name)
     predictors = [load_predictor(area, path) for path in models.values()]
+    _refuse_mixture(models, predictors)
     for model, predictor in zip(models, predictors, strict=True):
         if not predictor.is_exact:
             log.warning(
@@ -43,7 +44,7 @@ def run(area_path: Path, map_name: str, block_name: str, output: Path) -> None:
                 predictor.halo,
             )
     window, place, pieces = _ground(area, layout, map_name, block_name)
-    readers = [_reader(area, piece) for piece in pieces]
+    readers = _readers(area, pieces, next(iter(models.values())), predictors[0].card.periods)
     members = list(models) if area.predict.members and len(models) > 1 else []
     result_BYX = np.zeros((2 + len(members), window.height, window.width), np.uint8)
     stride = max(predictor.net.stride for predictor in predictors)
@@ -63,6 +64,15 @@ def run(area_path: Path, map_name: str, block_name: str, output: Path) -> None:
     )
     halo = max(predictor.halo for predictor in predictors)
     log.info("%s: %d models, halo %d px, on %s", output, len(models), halo, predictors[0].device)
+
+
+def _refuse_mixture(models: dict[str, Path], predictors: list[Predictor]) -> None:
+    """Models of one run are shown the same; one of before the run was changed is not."""
+    first = predictors[0].card.periods
+    for path, predictor in zip(models.values(), predictors, strict=True):
+        if predictor.card.periods != first:
+            found, expected = (", ".join(p) or "none" for p in (predictor.card.periods, first))
+            raise ContractError(path, f"joined periods {found}", expected, "train the run again")
 
 
 def _ground(
@@ -100,6 +110,33 @@ def load_predictor(area: Area, path: Path) -> Predictor:
             )
     device = choose_device(area.predict.device)
     return Predictor.of(net, card, device, area.predict.context)
+
+
+def _readers(area: Area, pieces: list[Piece], model: Path, periods: list[str]) -> list[Reader]:
+    """One for each period; one of all together where the model joins `periods`.
+
+    Raises
+    ------
+    ContractError
+        if there is a chip, or a period that the model does not know, where periods are joined.
+    """
+    if not periods:
+        return [_reader(area, piece) for piece in pieces]
+    seen = {piece.name: _reader(area, piece) for piece in pieces}
+    unknown = [name for name in seen if name not in periods]
+    if unknown:
+        found = f"{'a chip' if pieces[0].is_chip else 'period'} {', '.join(unknown)}"
+        expected = f"the periods that the model joins: {', '.join(periods)}"
+        raise ContractError(model, found, expected, "call the map's periods so, or train again")
+    missing = [name for name in periods if name not in seen]
+    if missing:
+        log.warning("%s: missing in this map, and shown as missing", ", ".join(missing))
+
+    def read(window: Window) -> tuple[Array, NDArray[np.bool_]]:
+        found = [seen[name](window) if name in seen else None for name in periods]
+        return side_by_side(found, len(area.bands))
+
+    return [read]
 
 
 def _reader(area: Area, piece: Piece) -> Reader:

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from mapmill.errors import ContractError
 from mapmill.features.settle import sampled, settle, shifts_and_scales
 from mapmill.feed import Patches
 from mapmill.fit import Fit, Look
+from mapmill.joined import JoinedPool
 from mapmill.layout import Layout
 from mapmill.nets.model import Card, Net, load_model, save_model, with_reach
 from mapmill.nets.weights import load_encoder_weights, start_from
@@ -55,7 +57,8 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     checkpoint = output.with_name("checkpoint.safetensors")
     if os.environ.get("MAPMILL_AFRESH"):
         checkpoint.unlink(missing_ok=True)
-    with closing(PatchPool(area, area_path.stem, pools, chosen.size, chosen.threads)) as pool:
+    kind = JoinedPool if chosen.periods == "channels" else PatchPool
+    with closing(kind(area, area_path.stem, pools, chosen.size, chosen.threads)) as pool:
         _check_classes(area, chosen, pool)
         start = Start(area_path, area, model, chosen)
         card = _card(area, model, chosen, pool)
@@ -93,7 +96,8 @@ def _fit(
     )
     card = start.card(with_inputs(card, chosen, pool, train, pixel))
     train, val = (replace(part, card=card) for part in (train, val))
-    train = replace(train, strata=pool.strata(train.indices))
+    shares = pool.fractions() if chosen.fraction != "none" else None
+    train = replace(train, strata=pool.strata(train.indices), fraction=shares)
     if not len(val.indices):
         log.warning("no validation patch: the last weights are kept, not the best")
     prepare = partial(start.prepare, card=card)
@@ -143,6 +147,7 @@ def _card(area: Area, model: str, chosen: Train, pool: PatchPool) -> Card:
         sd=sd,
         provenance=tags(area, "train", model, pack=pool.digest()),
         units=area.compose.units,
+        periods=list(pool.periods),
     )
 
 
@@ -165,20 +170,30 @@ def with_inputs(
         channels = planned(chosen, card.bands, pixel)
     except ValueError as error:
         raise ContractError("train", str(error), "channels of its bands", "correct it") from None
-
-    def sample() -> Iterator[tuple[Tensor, Tensor]]:
-        for index in sampled(train.indices):
-            yield train.raw(index)[:2]
-
-    settled, of_channels = settle(channels, card.bands, of_bands, sample)
-    both = Statistics.joined([of_bands, of_channels]) if of_channels.mean else of_bands
-    shift, scale = shifts_and_scales(*shift_and_scale(method, both), settled)
-    for channel in settled:
-        log.info("channel %s: %s", channel.name, told(channel))
-    if without_end(settled):
-        log.warning("%s: tiles leave traces in the map", ", ".join(without_end(settled)))
-    features = [asdict(channel) for channel in settled]
+    features: list[dict[str, Any]] = []
+    shift: list[float] = []
+    scale: list[float] = []
+    parts = of_bands.parts(max(1, len(card.periods)))
+    for number, known in enumerate(parts):
+        sample = partial(_sample, train, number, len(parts))
+        settled, of_channels = settle(channels, card.bands, known, sample)
+        both = Statistics.joined([known, of_channels]) if of_channels.mean else known
+        shifts, scales = shifts_and_scales(*shift_and_scale(method, both), settled)
+        shift, scale = shift + shifts, scale + scales
+        features += [asdict(channel) for channel in settled]
+        where = f" in {card.periods[number]}" if card.periods else ""
+        for channel in settled:
+            log.info("channel %s%s: %s", channel.name, where, told(channel))
+    if without_end(channels):
+        log.warning("%s: tiles leave traces in the map", ", ".join(without_end(channels)))
     return replace(card, features=features, normalise=method, shift=shift, scale=scale)
+
+
+def _sample(train: Patches, number: int, periods: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Bands and validity of some training patches, in one of the joined periods."""
+    for index in sampled(train.indices):
+        image_NCHW, valid_NPHW, _ = train.raw(index)
+        yield image_NCHW.chunk(periods, dim=1)[number], valid_NPHW[:, number]
 
 
 class Start:
