@@ -23,12 +23,12 @@ LEVELS = [
     | {"formulas", "channels"},
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
     | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"}
-    | {"derive"},
+    | {"derive", "relatives"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
     | {"balance", "borders", "checkpoint", "rates", "optimise", "feed"}
     | {"features", "inputs", "normal", "sampling", "augment"}
     | {"forest", "figures", "fit", "infer", "shift"}
-    | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "recode"}
+    | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "joined", "recode"}
     | {"combine", "observe", "pansharpen", "scene_reading"}
     | {"census", "survey", "split_layer", "tiling", "tile_figures"}
     | {"cells", "moments"}

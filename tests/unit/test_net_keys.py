@@ -201,6 +201,18 @@ def test_the_documented_table_is_the_command_s():
     assert told(None) in text
 
 
+def test_channels_of_all_joined_periods_are_counted(tmp_path, monkeypatch):
+    """Parameters of a net that sees two periods would be those of one that sees one."""
+    monkeypatch.chdir(tmp_path)
+    periods = {
+        name: {"files": f"data/{name}/{{scene}}_{{band}}.tif"} for name in ("2018-04", "2018-08")
+    }
+    both = {"periods": "channels", "features": ["gray"]}
+    area(search={"source": "files", "periods": periods}, runs={"unet": both})
+    line = told(Path("config/areas/small.yaml")).splitlines()[1]
+    assert int(line.split()[1]) == 2 * (3 + 1 + 1)
+
+
 def test_features_are_counted_among_the_channels(tmp_path, monkeypatch):
     """Parameters of a net with features would be those of one without."""
     monkeypatch.chdir(tmp_path)

@@ -33,7 +33,17 @@ def learner(**compose):
     return load_area(write_area("here", yaml.safe_dump(content)))
 
 
-def make(name, image_NBYX, label_NYX, *, bands, classes, units="digital numbers", nodata=0):
+def make(
+    name,
+    image_NBYX,
+    label_NYX,
+    *,
+    bands,
+    classes,
+    units="digital numbers",
+    nodata=0,
+    share_NYX=None,
+):
     """Write the patch store of an area, its statistics by numpy over whole valid pixels."""
     dtype = image_NBYX.dtype.name
     is_train = np.array(DEALT[: len(image_NBYX)]) == "train"
@@ -59,15 +69,14 @@ def make(name, image_NBYX, label_NYX, *, bands, classes, units="digital numbers"
         for n, label in enumerate(label_NYX)
     ]
     size = label_NYX.shape[1]
-    form = Form(bands, dtype, len(classes), ["2018-04"], SPLITS, 2, "lz4")
+    has_share = share_NYX is not None
+    form = Form(bands, dtype, len(classes), ["2018-04"], SPLITS, 2, "lz4", has_share)
     writer = StoreWriter(Path(f"results/{name}/pack/patches.zarr"), form, {size: tiles}, size)
     chunks = form.chunks()
     for number, (image, label) in enumerate(zip(image_NBYX, label_NYX, strict=True)):
-        writer.put(
-            size,
-            number,
-            {"image": chunks["image"].encode(image), "label": chunks["label"].encode(label)},
-        )
+        arrays = {"image": image, "label": label}
+        arrays |= {"fraction": share_NYX[number]} if has_share else {}
+        writer.put(size, number, {key: chunks[key].encode(each) for key, each in arrays.items()})
     attributes = {
         "bands": bands,
         "units": units,
@@ -308,3 +317,28 @@ def test_units_that_are_the_same_need_no_mapping(two):
     make("same", here, label, **OURS | {"units": "dB"})
     pool = PatchPool(learner(units="dB"), "here", {"same": Pool()})
     np.testing.assert_array_equal(pool.images().take([2])[0], here[2])
+
+
+def test_shares_of_pooled_patches_are_their_own(two):
+    """Otherwise a pixel would be weighed by how pure a pixel of another country is."""
+    here, here_NYX, there, there_NYX = two
+    random = np.random.default_rng(8)
+    shares = [random.integers(1, 101, each.shape, dtype=np.uint8) for each in (here_NYX, there_NYX)]
+    make("here", here, here_NYX, **OURS, share_NYX=shares[0])
+    make("there", there, there_NYX, **THEIRS, share_NYX=shares[1])
+    alone = PatchPool(learner(), "here", {"here": Pool()}).fractions()
+    assert isinstance(alone, PatchReader)
+    both = PatchPool(learner(), "here", {"here": Pool(), "there": MAPPED}).fractions()
+    for number in ([4, 0], [3, 3]):
+        np.testing.assert_array_equal(alone.take(number), shares[0][number])
+    np.testing.assert_array_equal(both.take([8, 1, 5]), np.concatenate(shares)[[8, 1, 5]])
+    assert both.shape == (9, SIDE, SIDE)
+
+
+def test_a_store_without_shares_is_one_line(two):
+    """Otherwise a run would learn from whole labels and be thought to weigh mixed cells."""
+    here, here_NYX, *_ = two
+    make("here", here, here_NYX, **OURS, share_NYX=here_NYX)
+    pool = PatchPool(learner(), "here", {"here": Pool(), "there": MAPPED})
+    with pytest.raises(MapmillError, match=r"there/pack.*fraction.*downsample.fraction.*there"):
+        pool.fractions()

@@ -370,3 +370,63 @@ def test_the_halo_grows_with_the_depth():
         write("there", train={"depth": depth})
         halos.append(halo_of(HERE, area(**BORROWED), "landcover"))
     assert np.all(np.diff(halos) > 0)
+
+
+SEASONS = {
+    name: {"files": f"data/{name}/{{scene}}_{{band}}.tif"} for name in ("2018-04", "2018-08")
+}
+JOINED = {"search": {"periods": SEASONS}, "runs": {"unet": {"periods": "channels"}}}
+
+
+def chips(**sections):
+    """The sections of an area of chips."""
+    images = [{"files": "data/{chip}.tif", "bands": ["B02", "B03", "B04"]}]
+    held = {"images": images, "masks": {"files": "data/mask-{chip}.tif"}}
+    fixed = {"grid": None, "search": None, "labels": None, "chips": held}
+    return fixed | {"select": {"size": 32, "split": {"method": "chip"}}} | sections
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"runs": {"unet": {"periods": "channels"}}}, "for several periods, and there is one"),
+        (JOINED | {"runs": {"unet": {"periods": "channels", "train_on": ["there"]}}}, "train_on"),
+        (JOINED | {"runs": {"unet": {"drop_period": 0.5}}}, "drop_period"),
+        (chips(runs={"unet": {"periods": "channels"}}), "chips have no periods"),
+        (chips(runs={"unet": {"fraction": "soft"}}), "masks of chips have no shares"),
+        ({"runs": {"unet": {"fraction": "weight"}}}, "without downsample.fraction: true"),
+        (
+            {"runs": {"unet": {"fraction": "weight", "train_on": ["there"]}}},
+            "set downsample.fraction: true in there",
+        ),
+    ],
+)
+def test_periods_and_shares_that_are_not_there_are_refused(sections, said):
+    """Otherwise a run would fail after hours of downloads, or leave out in silence what it asks."""
+    assert said in mistake(**sections)
+
+
+def test_periods_and_shares_that_are_there_are_taken():
+    """Otherwise what is refused elsewhere would be refused everywhere."""
+    assert area(**JOINED).train_of("unet").periods == "channels"
+    shared = {"downsample": {"fraction": True}, "runs": {"unet": {"fraction": "soft"}}}
+    assert area(**shared).train_of("unet").fraction == "soft"
+    write("there", downsample={"fraction": True})
+    area(runs={"unet": {"fraction": "soft", "train_on": ["there"]}})
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        (BORROWED, "maps.landcover: found period 2018-06"),
+        (BORROWED | chips(labels=None), "a model for chips"),
+        ({"runs": {"unet": {"init": "there/unet"}}}, "joined periods 2018-04, 2018-08"),
+    ],
+)
+def test_a_model_that_joins_periods_is_shown_those(sections, said):
+    """Otherwise a net would be shown one season in the place of another, or none at all."""
+    write("there", **JOINED)
+    other = {"periods": {"2018-06": {"files": "data/{scene}_{band}.tif"}}}
+    assert said in mistake(**{"search": other} | sections)
+    area(**BORROWED | {"search": {"periods": SEASONS}})
+    area(**BORROWED | {"search": {"periods": {"2018-08": SEASONS["2018-08"]}}})

@@ -26,7 +26,7 @@ def numbered(label_NHW, strata=None):
 def shares(patches, chosen, steps=400):
     """How often each patch is drawn."""
     taken = itertools.islice(batches(patches, chosen, 1), steps)
-    flat = np.concatenate([image[:, 0, 0, 0].numpy() for image, _ in taken]).astype(int)
+    flat = np.concatenate([image[:, 0, 0, 0].numpy() for image, *_ in taken]).astype(int)
     return np.bincount(flat - 1, minlength=len(patches.indices)) / len(flat)
 
 
