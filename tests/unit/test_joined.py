@@ -242,6 +242,19 @@ def test_whole_periods_are_dropped_but_never_all(probability):
     np.testing.assert_allclose(count / total, 0.5 + 0.5 * (1 - probability), atol=0.12)
 
 
+def test_shares_stay_with_their_labels_where_periods_are_joined():
+    """Otherwise a pixel's share would be taken for where a period is valid, or the reverse."""
+    given, _ = patches()
+    given = replace(given, fraction=pool_of().fractions())
+    seen = set()
+    for image, label, share in drawn(given, zoom=2.0, cutmix=0.5, drop_period=0.5, fraction="soft"):
+        there = label > 0
+        torch.testing.assert_close(share[there], (label[there] * 7 + 1) / 100)
+        assert set(image[:, [3, 7]].unique().tolist()) <= {0.0, 1.0}
+        seen |= set(label.unique().tolist())
+    assert seen == {0, 1, 2, 3}
+
+
 def test_weights_of_colours_go_to_these_bands_of_every_period():
     """Otherwise pretrained weights for red would be used for green, or for none of the periods."""
     kernel = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (5, 3, 7, 7)))
