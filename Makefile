@@ -1,7 +1,7 @@
 # make demo      the demo's map, scores and report            make test       what CI runs
 # make env       only the environment                         make test-full  and the long ones
 # make lint      style, types, workflow                       make bench      speed beside peers
-# make report AREA=name   map, scores and HTML report of an area
+# make report AREA=name   map, scores and HTML report of an area        make test-gpu   on a machine with CUDA
 VENV ?= .venv
 PYTHON ?= python3
 AREA ?= demo
@@ -9,7 +9,7 @@ CORES ?= all
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 STAMP := $(VENV)/.requirements
 
-.PHONY: env demo report test test-full lint bench schema
+.PHONY: env demo report test test-full test-gpu lint bench schema
 
 env: $(STAMP)
 
@@ -39,6 +39,9 @@ test: $(STAMP)
 test-full: $(STAMP)
 	$(RUN) python -m pytest -m "not gpu" $(SMALL)
 	$(RUN) python -m pytest -m "not gpu" tests/workflow
+
+test-gpu: $(STAMP)
+	$(RUN) python -m pytest -m gpu tests/gpu
 
 lint: $(STAMP)
 	$(RUN) ruff check .

@@ -29,6 +29,7 @@ import downsample_clean
 import pack
 import packing
 import select_tiles
+import train
 
 STAGES = {
     "compose": compose,
@@ -37,6 +38,7 @@ STAGES = {
     "select": select_tiles,
     "pack": pack,
     "pack-write": packing,
+    "train": train,
 }
 
 

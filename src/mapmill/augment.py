@@ -56,6 +56,19 @@ class Changes:
     noise_seed: int = 0
     boxes: list[tuple[int, int, slice, slice]] = field(default_factory=list)
     """Patch, the patch that it gets a rectangle of, rows and columns."""
+    places: list[int] = field(default_factory=list)
+    """Of a part of a batch: where in the batch each of its patches is."""
+    count: int = 0
+    """Patches of that batch."""
+
+    def part(self, own: range) -> "Changes":
+        """The changes of some patches, and after them of those that they get rectangles of."""
+        wanted = [box for box in self.boxes if box[0] in own]
+        givers = sorted({other for _, other, *_ in wanted} - set(own))
+        places = [*own, *givers]
+        boxes = [(places.index(a), places.index(b), rows, cols) for a, b, rows, cols in wanted]
+        patches = [self.patches[place] for place in places]
+        return replace(self, patches=patches, boxes=boxes, places=places, count=len(self.patches))
 
 
 def draw(
@@ -131,7 +144,7 @@ def changed(
     ]
     image_NCHW, layers_NHW = (torch.stack(each) for each in zip(*pairs, strict=True))
     if changes.noise:
-        noise = normal_numbers(tuple(image_NCHW.shape), changes.noise_seed, image_NCHW.device)
+        noise = _noise(changes, image_NCHW)
         noisy = image_NCHW + noise * changes.noise
         image_NCHW = torch.where(valid_of(image_NCHW, layers_NHW, periods), noisy, image_NCHW)
     if not changes.boxes:
@@ -141,6 +154,14 @@ def changed(
         mixed_NCHW[patch, :, rows, cols] = image_NCHW[other, :, rows, cols]
         mixed_NHW[patch, ..., rows, cols] = layers_NHW[other, ..., rows, cols]
     return mixed_NCHW, mixed_NHW
+
+
+def _noise(changes: Changes, like_NCHW: Tensor) -> Tensor:
+    """Of a part of a batch the same numbers as in the whole."""
+    shape, seed, device = tuple(like_NCHW.shape), changes.noise_seed, like_NCHW.device
+    if not changes.places:
+        return normal_numbers(shape, seed, device)
+    return normal_numbers((changes.count, *shape[1:]), seed, device)[changes.places]
 
 
 def valid_of(image_NCHW: Tensor, layers_NHW: Tensor, periods: int) -> Tensor:

@@ -159,6 +159,8 @@ def _run_stage(stage: str, values: list[str | Path], options: dict[str, int]) ->
     # Threads that spin while they wait make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log = logging.getLogger("mapmill")
+    if "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0":
+        log.setLevel(logging.ERROR)  # of several processes the first one speaks
     start = time.monotonic()
     log.info("mapmill %s %s: %s", __version__, stage, " ".join(str(value) for value in values))
     importlib.import_module(f"mapmill.stages.{stage}").run(*values, **options)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from mapmill.augment import Changes, changed, draw
 from mapmill.errors import ContractError
-from mapmill.inputs import marked, shown, tensor_of, valid_in
+from mapmill.inputs import marked, on_device, shown, tensor_of, valid_in
 from mapmill.nets.model import Card
+from mapmill.ranks import ALONE, Ranks
 from mapmill.sampling import balanced, by_strata, drawn
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ class Patches:
         image_NCHW, valid_NPHW, label_NHW = self.raw(indices, device)
         layers, periods = [label_NHW[:, None]], len(self.card.periods)
         if self.fraction is not None:
-            percent_NHW = np.ascontiguousarray(self.fraction.take(indices, axis=0))
-            layers.append(torch.from_numpy(percent_NHW).to(device)[:, None])
+            layers.append(on_device(self.fraction.take(indices, axis=0), device)[:, None])
         if periods:
             layers.append(valid_NPHW.to(torch.uint8))
         image_NCHW, layers_NLHW = changed(
@@ -94,8 +94,7 @@ class Patches:
         Labels are 0 where no period is valid.
         """
         image = tensor_of(self.image.take(indices, axis=0), device)
-        label_NHW = self.label.take(indices, axis=0)
-        label = torch.from_numpy(np.ascontiguousarray(label_NHW)).to(device)
+        label = on_device(self.label.take(indices, axis=0), device)
         valid_NPHW = valid_in(image, self.nodata, max(1, len(self.card.periods)))
         return image, valid_NPHW, torch.where(valid_NPHW.any(dim=1), label, 0)
 
@@ -108,13 +107,19 @@ class Patches:
 
 
 def batches(
-    patches: Patches, chosen: "Train", seed: int, device: torch.device = CPU, skip: int = 0
+    patches: Patches,
+    chosen: "Train",
+    seed: int,
+    device: torch.device = CPU,
+    skip: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Batch]:
     """Endless augmented batches, in the order that `sampling` says.
 
     Parameters
     ----------
     skip : batches at the beginning to leave out, drawn without being read
+    ranks : which part of each batch to give; all processes draw the whole of it
     """
     random = np.random.default_rng(seed)
     periods, height = len(patches.card.periods), patches.label.shape[1]
@@ -124,7 +129,12 @@ def batches(
         changes = draw(chosen, (len(picked), channels, height), random, periods)
         if number < skip:
             continue
-        yield patches.augmented(picked, changes, chosen.crop or height, device)
+        own = ranks.part(len(picked))
+        if ranks.count > 1:
+            changes = changes.part(own)
+            picked = picked[changes.places]
+        batch = patches.augmented(picked, changes, chosen.crop or height, device)
+        yield Batch._make(None if each is None else each[: len(own)] for each in batch)
 
 
 def weights_of(patches: Patches, chosen: "Train") -> NDArray[np.float64] | None:
@@ -155,13 +165,28 @@ def weights_of(patches: Patches, chosen: "Train") -> NDArray[np.float64] | None:
     return None
 
 
-def ahead(items: Iterator[Batch]) -> Generator[Batch, None, None]:
+def ahead(items: Iterator[Batch], device: torch.device = CPU) -> Generator[Batch, None, None]:
     """The same items in the same order, each prepared in a thread while the one before is used.
 
-    What goes wrong in the thread is raised here; closing the generator ends the thread.
+    What goes wrong in the thread is raised here; closing the generator ends the thread. On CUDA
+    they are copied and changed in a stream of their own, beside the net's.
     """
+    stream = None
+    if device.type == "cuda":
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def prepared() -> Batch | None:
+        with torch.cuda.stream(stream):
+            item = next(items, None)
+        if stream:
+            stream.synchronize()
+        return item
+
     with ThreadPoolExecutor(1, "ahead") as pool:
-        coming = pool.submit(next, items, None)
+        coming = pool.submit(prepared)
         while (ready := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
+            coming = pool.submit(prepared)
+            if stream:  # their memory is not given away before the net's stream has used them
+                for tensor in filter(torch.is_tensor, ready):
+                    tensor.record_stream(torch.cuda.current_stream(device))
             yield ready

@@ -6,7 +6,7 @@ Axes: N patches, C bands, H rows, W columns, K classes.
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mapmill.checkpoint import Checkpoint, load, optimiser_state, restore, save
+from mapmill.compiling import compile_net, told, uncompiled
 from mapmill.errors import ContractError
 from mapmill.feed import Batch, Patches, ahead, batches
 from mapmill.losses import Shape, class_weights, loss_of
@@ -24,7 +25,9 @@ from mapmill.nets.heads import total_loss, whole_strides
 from mapmill.nets.model import Card, Net, State, build, choose_device
 from mapmill.nets.parts import centre
 from mapmill.optimise import optimiser_of
+from mapmill.ranks import ALONE, Ranks
 from mapmill.rates import looks_without_progress, rate_factor
+from mapmill.resident import resident
 
 if TYPE_CHECKING:
     from mapmill.sections import Train
@@ -70,6 +73,7 @@ class Fit:
     checkpoint : where the run says at each look how far it is; one of the same `digest` is gone on
         from, to the same bytes on a CPU as if it had never been stopped
     digest : of all that the run depends on
+    ranks : this process among those that share the run
     """
 
     def __init__(
@@ -83,21 +87,27 @@ class Fit:
         prepare: Callable[[Net], None] | None = None,
         checkpoint: Path | None = None,
         digest: str = "",
+        ranks: Ranks = ALONE,
     ) -> None:
+        ranks.divided(chosen.batch)
         torch.manual_seed(seed)
         torch.set_num_threads(chosen.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        self.chosen, self.seed, self.train, self.val = chosen, seed, train, val
+        self.chosen, self.seed, self.val, self.ranks = chosen, seed, val, ranks
         self.device = choose_device(chosen.device)
         net = build(card)
         if prepare:
             prepare(net)
         self.net: Net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = loss_of(chosen.loss_terms, Shape(**chosen.loss_shape.as_numbers()))
+        if chosen.compile:
+            compile_net(self.net)
+        shape = Shape(**chosen.loss_shape.as_numbers())
+        self.loss = loss_of(chosen.loss_terms, shape, ranks.summed)
         self.weight_K = class_weights(
             pixels, chosen.class_weights, chosen.given_weights, chosen.max_class_weight
         ).to(self.device)
         self.optimiser = optimiser_of(chosen, self.net)
+        self.train = resident(train, chosen.resident, self.device)
         self.best: State = self._state()
         self.done = 0
         self.history: list[Look] = []
@@ -108,8 +118,8 @@ class Fit:
         self._resume()
         yield from self.history
         skip = self.done * self.chosen.accumulate
-        source = batches(self.train, self.chosen, self.seed, self.device, skip)
-        with closing(ahead(source)) as prepared:
+        source = batches(self.train, self.chosen, self.seed, self.device, skip, self.ranks)
+        with closing(ahead(source, self.device)) as prepared:
             yield from self._looks(prepared)
 
     def _looks(self, source: Iterator[Batch]) -> Iterator[Look]:
@@ -120,7 +130,8 @@ class Fit:
             for group in self.optimiser.param_groups:
                 group["lr"] = chosen.learning_rate * factor
             self.done += 1
-            self._losses.append(self._step(source))
+            with told():
+                self._losses.append(self._step(source))
             if self.done % chosen.validate_every and self.done != chosen.steps:
                 continue
             look = self._look(self.done, float(np.mean(self._losses)))
@@ -142,7 +153,7 @@ class Fit:
             self.best = self._state()
         self.history.append(look)
         self._losses = []
-        if self._checkpoint and self.done < self.chosen.steps:
+        if self._checkpoint and self.done < self.chosen.steps and self.ranks.is_first:
             rows = [asdict(each) for each in self.history]
             tensors = self._state(), self.best, optimiser_state(self.optimiser)
             save(self._checkpoint, Checkpoint(self.done, *tensors, rows), self._digest)
@@ -150,6 +161,7 @@ class Fit:
     def _resume(self) -> None:
         """Go on from the checkpoint of this very run, if there is one."""
         found = load(self._checkpoint, self._digest) if self._checkpoint else None
+        self.ranks.agree("steps done by the checkpoints", found.step if found else 0)
         if found is None:
             return
         restore(self.net, self.optimiser, found)
@@ -160,9 +172,11 @@ class Fit:
     def _step(self, source: Iterator[Batch]) -> float:
         """One step of the optimiser, over `accumulate` batches; the mean loss."""
         self.net.train()
-        torch.manual_seed(self.seed * PRIME + self.done)  # of drop-out: no state to be kept
+        # Of drop-out, other channels in each process: no state to be kept.
+        torch.manual_seed((self.seed * PRIME + self.done) * self.ranks.count + self.ranks.rank)
         self.optimiser.zero_grad()
         values = [self._add_gradient(next(source)) for _ in range(self.chosen.accumulate)]
+        self.ranks.add_gradients(self.net)
         if self.chosen.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.chosen.clip)
         self.optimiser.step()
@@ -193,28 +207,40 @@ class Fit:
         if share_NHW is not None:
             key = "share_NHW" if self.chosen.fraction == "soft" else "weight_NHW"
             shares[key] = centre(share_NHW, *outputs.mask_NKHW.shape[2:])
+        factor, summed = self.chosen.label_weight, self.ranks.summed
         loss = total_loss(
-            self.loss, outputs, seen_NHW, self.weight_K, self.chosen.label_weight, **shares
+            self.loss, outputs, seen_NHW, self.weight_K, factor, **shares, summed=summed
         )
         return loss, outputs.mask_NKHW
 
     @torch.inference_mode()
     def _look(self, step: int, train_loss: float) -> Look:
         self.net.eval()
+        self.ranks.average_buffers(self.net)
         classes = len(self.weight_K)
         matrix, losses = np.zeros((classes, classes), np.int64), []
         for start in range(0, len(self.val.indices), self.chosen.batch):
-            picked = self.val.indices[start : start + self.chosen.batch]
-            image, label = self.val.batch(picked, self.device)
-            loss, logits_NKHW = self._loss(_ready(image), label)
+            image, label = self._val_batch(start)
+            with uncompiled() if self.chosen.compile else nullcontext():
+                loss, logits_NKHW = self._loss(_ready(image), label)
             seen_NHW = centre(label, *logits_NKHW.shape[2:])
-            if (seen_NHW > 0).any():
+            if self.ranks.total((seen_NHW > 0).sum()):
                 losses.append(float(loss))
             mapped_NHW = logits_NKHW.argmax(dim=1).cpu().numpy() + 1
             matrix += confusion_matrix(seen_NHW.cpu().numpy(), mapped_NHW, classes)
+        matrix = self.ranks.total(torch.from_numpy(matrix).to(self.device)).cpu().numpy()
         val_loss = float(np.mean(losses)) if losses else math.nan
         rate = self.optimiser.param_groups[0]["lr"]
         return Look(step, train_loss, val_loss, overall_accuracy(matrix), mean_iou(matrix), rate)
+
+    def _val_batch(self, start: int) -> tuple[Tensor, Tensor]:
+        """The part of a batch of validation; where there is none, a patch without labels."""
+        whole = self.val.indices[start : start + self.chosen.batch]
+        own = self.ranks.part(len(whole))
+        image, label = self.val.batch(
+            whole[own.start : own.stop] if own else whole[:1], self.device
+        )
+        return image, label if own else torch.zeros_like(label)
 
     def _state(self) -> State:
         return {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}

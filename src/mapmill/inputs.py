@@ -60,9 +60,22 @@ def normalise(image_NCHW: Tensor, valid_NHW: Tensor, card: Card) -> Tensor:
     return torch.where(valid_NHW[:, None], scaled, 0)
 
 
-def tensor_of(image_NCHW: NDArray[Any], device: torch.device) -> Tensor:
+def tensor_of(image_NCHW: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
     """An image on a device as float32; what crosses over is no larger than the array."""
-    return torch.from_numpy(np.ascontiguousarray(image_NCHW)).to(device).float()
+    return on_device(image_NCHW, device).float()
+
+
+def on_device(values: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
+    """Values on a device, of their own dtype.
+
+    To CUDA they go from pinned memory, while the CPU goes on.
+    """
+    if isinstance(values, Tensor):
+        return values.to(device)
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def valid_in(image_NCHW: Tensor, nodata: float | None, periods: int = 1) -> Tensor:

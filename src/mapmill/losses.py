@@ -20,6 +20,11 @@ Sum = Callable[[Tensor], Tensor]
 TINY = 1e-30
 
 
+def here(value: Tensor) -> Tensor:
+    """The sum over all processes where there is one: the value itself."""
+    return value
+
+
 @dataclass(frozen=True)
 class Shape:
     """Numbers in the formulas."""
@@ -145,7 +150,8 @@ def lovasz(batch: Batch) -> Tensor:
     """Mean over classes of the Lovasz extension of 1 - IoU, of the errors |y - p|.
 
     Berman, Triki and Blaschko 2018, arXiv:1705.08790, algorithm 1. Hard labels; no weights. Of
-    several processes, the mean of what each finds over its own pixels: not that of all at once.
+    several processes, the mean of what each finds over its own pixels, if it has any: not that of
+    all at once.
     """
     p_PK = batch.log_p_PK.exp()
     found = []
@@ -154,7 +160,10 @@ def lovasz(batch: Batch) -> Tensor:
         if true_P.any():
             error_P, order_P = (true_P - p_PK[:, k]).abs().sort(descending=True, stable=True)
             found.append(error_P @ _lovasz_gradient(true_P[order_P]))
-    return torch.stack(found).mean() if found else p_PK.sum()
+    own = torch.stack(found).mean() if found else p_PK.sum()
+    total, processes = batch.summed(torch.stack([own, own.new_tensor(float(bool(found)))]))
+    mean: Tensor = total / processes.clamp(min=1)
+    return mean
 
 
 def _lovasz_gradient(true_P: Tensor) -> Tensor:
@@ -202,9 +211,7 @@ class Loss(Protocol):
         ...
 
 
-def loss_of(
-    terms: Mapping[str, float], shape: Shape = Shape(), summed: Sum = lambda value: value
-) -> Loss:
+def loss_of(terms: Mapping[str, float], shape: Shape = Shape(), summed: Sum = here) -> Loss:
     """A weighted sum of terms.
 
     Parameters

@@ -66,7 +66,8 @@ def _section(area: Area, content: dict[str, Any], stage: str, name: str) -> dict
     """The stage's own section, or what of it concerns `name`."""
     if stage == "train":
         run, seed = area.run_and_seed(name)
-        return area.train_of(run).model_dump(mode="json", exclude={"seeds"}) | {"seed": seed}
+        chosen = area.train_of(run).model_dump(mode="json", exclude={"seeds", "resident"})
+        return chosen | {"seed": seed}
     if stage == "search":
         own: dict[str, Any] = content["search"]
         own = own | {"periods": area.period(name).model_dump(mode="json")}

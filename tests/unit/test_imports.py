@@ -26,6 +26,7 @@ LEVELS = [
     | {"derive", "relatives"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
     | {"balance", "borders", "checkpoint", "rates", "optimise", "feed"}
+    | {"ranks", "resident", "compiling"}
     | {"features", "inputs", "normal", "sampling", "augment"}
     | {"forest", "figures", "fit", "infer", "shift"}
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "joined", "recode"}
@@ -35,7 +36,7 @@ LEVELS = [
     | {"native", "majority", "areas", "class_areas", "routes"}
     | {"mapsheet", "vrt", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
-    {"cli"},
+    {"cli", "__main__"},
 ]
 NETWORK = {"requests", "urllib", "urllib3", "httpx", "http", "socket", "ftplib", "aiohttp"}
 NETWORK |= {"subprocess", "pystac_client", "boto3", "fsspec", "s3fs", "ssl"}
@@ -147,6 +148,7 @@ def test_training_and_prediction_need_torch_and_numpy_alone():
     """Otherwise the model code could not be taken to a machine without the geographic libraries."""
     names = ["fit", "infer", "losses", "metrics", "nets.model", "nets.heads", "nets.smp"]
     names += ["nets.weights", "features.settle", "inputs", "augment", "sampling"]
+    names += ["ranks", "resident", "compiling"]
     done = run("-c", ALONE.format(blocked=HEAVY, names=names))
     assert done.returncode == 0, done.stderr
     refused = run("-c", ALONE.format(blocked={"torch"}, names=names))

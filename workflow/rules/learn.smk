@@ -3,6 +3,8 @@
 # INPUT   results/{area}/pack/patches.zarr/zarr.json, of this or other areas
 # OUTPUT  results/{area}/train/{model}/model.safetensors, history.csv, curves.png
 #         where {model} is {run}-{seed}
+#
+# MAPMILL_LAUNCH is what starts several processes, on as many GPUs: see docs/training.md.
 
 
 rule train:
@@ -26,5 +28,5 @@ rule train:
     params:
         settings=settings_of("train", "model"),
     shell:
-        "mapmill train config/areas/{wildcards.area}.yaml {wildcards.model:q} {output.model:q}"
-        " {output.history:q} {output.figure:q} 2> {log:q}"
+        "${{MAPMILL_LAUNCH:-}} mapmill train config/areas/{wildcards.area}.yaml"
+        " {wildcards.model:q} {output.model:q} {output.history:q} {output.figure:q} 2> {log:q}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mapmill.errors import ContractError
-from mapmill.losses import Loss
+from mapmill.losses import Loss, Sum, here
 from mapmill.nets.parts import Segmenter
 
 HEADS = ("head.", "half_head.", "double_head.", "label_head.", "model.segmentation_head.")
@@ -68,6 +68,7 @@ def total_loss(
     label_weight: float,
     weight_NHW: Tensor | None = None,
     share_NHW: Tensor | None = None,
+    summed: Sum = here,
 ) -> Tensor:
     """One loss of all heads: the mean over the masks, and the weighted label loss.
 
@@ -77,6 +78,7 @@ def total_loss(
     weight_K : weight of each class
     label_weight : of `label_loss`
     weight_NHW, share_NHW : weight and share of each pixel, see losses.Loss
+    summed : the sum over all processes, for `label_loss`; that of `loss` is its own
     """
     pixels = (label_NHW, weight_NHW, share_NHW)
     total = _loss(loss, outputs.mask_NKHW, weight_K, pixels)
@@ -87,7 +89,7 @@ def total_loss(
         total = total + _loss(loss, outputs.half_NKHW, weight_K, halved)
         total = (total + _loss(loss, outputs.double_NKHW, weight_K, twice)) / 3
     if outputs.label_NK is not None:
-        total = total + label_weight * label_loss(outputs.label_NK, label_NHW)
+        total = total + label_weight * label_loss(outputs.label_NK, label_NHW, summed)
     return total
 
 
@@ -99,11 +101,11 @@ def _loss(
     return loss(logits_NKHW, label_NHW, weight_K, weight_NHW, share_NHW)
 
 
-def label_loss(logits_NK: Tensor, label_NHW: Tensor) -> Tensor:
+def label_loss(logits_NK: Tensor, label_NHW: Tensor, summed: Sum = here) -> Tensor:
     """Mean binary cross-entropy of "class k is among the labelled pixels", over classes and images.
 
     An image without a labelled pixel has no part in it. As in Zhang and others 2018,
-    arXiv:1803.08904, section 3.1. Of several processes it is the mean of what each finds.
+    arXiv:1803.08904, section 3.1. The mean is over the images of all processes.
     """
     counted_NK = torch.zeros(len(logits_NK), logits_NK.shape[1] + 1, device=logits_NK.device)
     there_NK = counted_NK.scatter(1, label_NHW.flatten(1).long(), 1.0)[:, 1:]
@@ -111,7 +113,10 @@ def label_loss(logits_NK: Tensor, label_NHW: Tensor) -> Tensor:
     each_NK = nn.functional.binary_cross_entropy_with_logits(
         logits_NK[labelled_N].float(), there_NK[labelled_N], reduction="none"
     )
-    return each_NK.sum() / max(each_NK.numel(), 1)
+    own = each_NK.sum()
+    total, count = summed(torch.stack([own, own.new_tensor(float(each_NK.numel()))]))
+    mean: Tensor = total / count.clamp(min=1)
+    return mean
 
 
 def majority(label_NHW: Tensor) -> Tensor:

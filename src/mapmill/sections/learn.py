@@ -88,6 +88,13 @@ class Train(NetKeys, Inputs, Sampling, Loop):
     threads: int = Field(default=2, ge=1)
     """CPU threads; part of the result, since they change the order of floating-point sums."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: layers compute in it; weights, their gradients and the loss stay float32."""
+    compile: bool = False
+    """Let torch compile the net, which takes a minute and a C++ compiler; see docs/training.md."""
+    resident: bool | Literal["auto"] = "auto"
+    """Whether the training patches live on the device, as stored, instead of being read for each
+    batch; auto: on a CUDA GPU where they fit into half of its free memory. No result depends on
+    it."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     @property

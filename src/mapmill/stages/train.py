@@ -28,12 +28,13 @@ from mapmill.feed import Patches
 from mapmill.fit import Fit, Look
 from mapmill.joined import JoinedPool
 from mapmill.layout import Layout
-from mapmill.nets.model import Card, Net, load_model, save_model, with_reach
+from mapmill.nets.model import Card, Net, choose_device, load_model, save_model, with_reach
 from mapmill.nets.weights import load_encoder_weights, start_from
 from mapmill.normal import Statistics, shift_and_scale
 from mapmill.pool import PatchPool
 from mapmill.progress import track
 from mapmill.provenance import file_digest, tags
+from mapmill.ranks import Ranks, together
 from mapmill.sections import Pool, Train
 
 log = logging.getLogger(__name__)
@@ -43,30 +44,32 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     """Train `model` (`{run}-{seed}`) and write it, its history and its curves.
 
     Beside the model stands a checkpoint until it is finished: a run that was stopped goes on from
-    it, unless MAPMILL_AFRESH is set.
+    it, unless MAPMILL_AFRESH is set. Of several processes the first one writes.
 
     Raises
     ------
     ContractError
-        if there is no training patch, a class never occurs, or weights do not fit.
+        if there is no training patch, a class never occurs, weights do not fit, or processes that
+        share the run do not meet.
     """
     area = load_area(area_path)
     run_name, seed = area.run_and_seed(model)
     chosen = area.train_of(run_name)
     pools = chosen.train_on or {area_path.stem: Pool()}
     checkpoint = output.with_name("checkpoint.safetensors")
-    if os.environ.get("MAPMILL_AFRESH"):
-        checkpoint.unlink(missing_ok=True)
     kind = JoinedPool if chosen.periods == "channels" else PatchPool
-    with closing(kind(area, area_path.stem, pools, chosen.size, chosen.threads)) as pool:
+    with (
+        together(choose_device(chosen.device)) as ranks,
+        closing(kind(area, area_path.stem, pools, chosen.size, chosen.threads)) as pool,
+    ):
+        _clear(checkpoint, ranks)
         _check_classes(area, chosen, pool)
         start = Start(area_path, area, model, chosen)
         card = _card(area, model, chosen, pool)
-        fit = _fit(card, chosen, seed, pool, start, metres_of(area), checkpoint)
-        patches, parameters = len(fit.train.indices), sum(p.numel() for p in fit.net.parameters())
-        log.info("%s: %d parameters, %d patches, on %s", model, parameters, patches, fit.device)
-        looks = -(-chosen.steps // chosen.validate_every)
-        history = list(track(_logged(fit), f"train {model}", looks, "looks"))
+        fit = _fit(card, chosen, seed, pool, start, metres_of(area), checkpoint, ranks)
+        history = _history(fit, model)
+    if not ranks.is_first:
+        return
     best = max(
         history, key=lambda look: -1.0 if math.isnan(look.val_mean_iou) else look.val_mean_iou
     )
@@ -80,6 +83,29 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     log.info("%s: step %d, validation mean IoU %.3f", output, best.step, best.val_mean_iou)
 
 
+def _clear(checkpoint: Path, ranks: Ranks) -> None:
+    """Take a checkpoint away where training is to start afresh, before any process looks for it."""
+    afresh = bool(os.environ.get("MAPMILL_AFRESH"))
+    if afresh and ranks.is_first:
+        checkpoint.unlink(missing_ok=True)
+    ranks.agree("MAPMILL_AFRESH", int(afresh))
+
+
+def _history(fit: Fit, model: str) -> list[Look]:
+    """Train; the first process tells how far it is."""
+    chosen, parameters = fit.chosen, sum(p.numel() for p in fit.net.parameters())
+    patches, among = len(fit.train.indices), ""
+    if fit.ranks.count > 1:
+        among = f", in {fit.ranks.count} processes"
+    log.info(
+        "%s: %d parameters, %d patches, on %s%s", model, parameters, patches, fit.device, among
+    )
+    if not fit.ranks.is_first:
+        return list(fit)
+    looks = -(-chosen.steps // chosen.validate_every)
+    return list(track(_logged(fit), f"train {model}", looks, "looks"))
+
+
 def _fit(
     card: Card,
     chosen: Train,
@@ -88,6 +114,7 @@ def _fit(
     start: "Start",
     pixel: float | None,
     checkpoint: Path,
+    ranks: Ranks,
 ) -> Fit:
     """What is to be trained, on which patches, and where it says how far it is."""
     train, val = (
@@ -102,7 +129,8 @@ def _fit(
         log.warning("no validation patch: the last weights are kept, not the best")
     prepare = partial(start.prepare, card=card)
     digest = _digest(card, chosen, pool, start)
-    return Fit(card, chosen, seed, train, val, pool.class_pixels(), prepare, checkpoint, digest)
+    pixels = pool.class_pixels()
+    return Fit(card, chosen, seed, train, val, pixels, prepare, checkpoint, digest, ranks)
 
 
 def _digest(card: Card, chosen: Train, pool: PatchPool, start: "Start") -> str:
@@ -110,7 +138,7 @@ def _digest(card: Card, chosen: Train, pool: PatchPool, start: "Start") -> str:
     stores = [file_digest(member.store.folder / "zarr.json") for member in pool.members]
     content = [
         asdict(card),
-        chosen.model_dump(mode="json"),
+        chosen.model_dump(mode="json", exclude={"resident"}),
         stores,
         start.digests(),
         torch.__version__,
