@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     nets.add_argument("area", type=Path, nargs="?", help="of its runs; by default of the presets")
     commands.add_parser("schema", help="print the JSON schema of area files")
     _add_simulate(commands)
+    _add_sample(commands)
     return root
 
 
@@ -104,6 +105,17 @@ def _add_simulate(commands: Any) -> None:
     command.add_argument(
         "--offset", type=float, default=0.0, dest="offset_m", help="shift of its pixels, in metres"
     )
+
+
+def _add_sample(commands: Any) -> None:
+    sample = commands.add_parser("sample", help="draw points at which people check a map")
+    areas = commands.add_parser("areas", help="accuracy and areas of a map from such points")
+    for command in (sample, areas):
+        command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
+        command.add_argument("map", help="name of a map that is made")
+    areas.add_argument("sample", type=Path, help="the table with the column `reference` filled in")
+    areas.add_argument("--units", type=Path, help="polygons, such as municipalities: areas in each")
+    areas.add_argument("--name", default="name", help="their attribute (default name)")
 
 
 def _count(text: str) -> int:
@@ -297,6 +309,18 @@ def _simulate(out: Path, size: int, seed: int, **options: Any) -> None:
     run(out, size, seed, **options)
 
 
+def _sample(area: Path, **options: Any) -> None:
+    from mapmill.sample import run
+
+    run(area, options["map"])
+
+
+def _areas(area: Path, sample: Path, units: Path | None, name: str, **options: Any) -> None:
+    from mapmill.area_estimates import run
+
+    print(run(area, options["map"], sample, units, name))
+
+
 TOOLS: dict[str, Callable[..., int | None]] = {
     "check": _check,
     "show": _show,
@@ -308,4 +332,6 @@ TOOLS: dict[str, Callable[..., int | None]] = {
     "vrt": _vrt,
     "schema": _schema,
     "simulate": _simulate,
+    "sample": _sample,
+    "areas": _areas,
 }

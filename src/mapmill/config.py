@@ -26,6 +26,7 @@ from mapmill.sections import (
     Period,
     Predict,
     RunOfArea,
+    SampleSection,
     Search,
     Section,
     Select,
@@ -77,6 +78,7 @@ class Area(Section):
     predict: Predict = Predict()
     mosaic: Mosaic = Mosaic()
     assess: Assess = Assess()
+    sample: SampleSection = SampleSection()
     runs: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     """Named sets of changes to `train`."""
     maps: dict[Name, Map] = Field(min_length=1)

@@ -189,3 +189,29 @@ def shift_figure(path: Path, area: Area, surface_SE: Array, shift: Shift) -> Non
     ax.set_title(fill(shift.sentence(), 62), loc="left", fontsize=10)
     figure.suptitle(f"{area.title}: do labels and image agree?", fontsize=11)
     save(figure, path, area)
+
+
+ENLARGED = 4
+"""Pixels of a picture for each pixel of an image that a person is to interpret."""
+
+
+def save_chip(path: Path, parts_YX3: Sequence[Array], centre: int, credits: Sequence[str]) -> None:
+    """Write the surroundings of a pixel side by side, the pixel framed; credits are in the file.
+
+    Parameters
+    ----------
+    parts_YX3 : pictures (y, x, 3) of 8 bits
+    centre : row and column of the pixel
+    """
+    shown = []
+    first, last = ENLARGED * centre - 2, ENLARGED * (centre + 1) + 2
+    for part_YX3 in parts_YX3:
+        large = part_YX3.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
+        frame = np.zeros(large.shape[:2], bool)
+        frame[first:last, first:last] = True
+        frame[first + 2 : last - 2, first + 2 : last - 2] = False
+        large[frame] = (255, 255, 0)
+        shown += [large, np.full((len(large), 8, 3), 255, np.uint8)]
+    about = {"Software": None, "Copyright": "; ".join(credits)}
+    with whole_file(path) as part:
+        plt.imsave(part, np.concatenate(shown[:-1], axis=1), metadata=about)

@@ -83,3 +83,11 @@ class Layout:
     def assess(self, map_name: str) -> Path:
         """Folder of a map's scores."""
         return self.root / "assess" / map_name
+
+    def sample(self, map_name: str) -> Path:
+        """Folder of the points at which a map is to be checked."""
+        return self.root / "sample" / map_name
+
+    def areas(self, map_name: str) -> Path:
+        """Folder of a map's accuracy and areas from a sample."""
+        return self.root / "areas" / map_name

@@ -10,6 +10,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS, Transformer
 from shapely.geometry import mapping
 
+from mapmill.atomic import whole_file
 from mapmill.errors import ContractError
 from mapmill.sections import VECTOR_SUFFIXES
 
@@ -133,3 +134,43 @@ def drivers() -> set[str]:
 def is_vector(path: Path) -> bool:
     """Whether a label file is a vector layer, by its suffix."""
     return path.suffix.lower() in VECTOR_SUFFIXES
+
+
+def write_points(path: Path, xy: Any, columns: dict[str, Any], crs: str) -> None:
+    """Write points as a GeoPackage, whole or not at all; equal points give equal bytes.
+
+    Parameters
+    ----------
+    xy : (point, 2) coordinates in `crs`
+    columns : name -> array of numbers or texts
+    """
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z"})
+    try:
+        with whole_file(path) as part:
+            pyogrio.raw.write(
+                part,
+                geometry=shapely.to_wkb(shapely.points(xy)),
+                field_data=list(columns.values()),
+                fields=list(columns),
+                geometry_type="Point",
+                crs=crs,
+                driver="GPKG",
+                layer=path.stem,
+            )
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
+def read_table(path: Path) -> dict[str, list[Any]]:
+    """The attributes of a vector file's first layer, without the shapes.
+
+    Raises
+    ------
+    ContractError
+        if it cannot be read.
+    """
+    try:
+        meta, _, _, values = pyogrio.raw.read(path, read_geometry=False)
+    except (DataSourceError, DataLayerError) as error:
+        raise ContractError(path, str(error), "a readable vector file", "check the file") from None
+    return dict(zip(meta["fields"].tolist(), [list(column) for column in values], strict=True))

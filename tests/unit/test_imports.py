@@ -34,6 +34,8 @@ LEVELS = [
     | {"census", "survey", "split_layer", "tiling", "tile_figures"}
     | {"cells", "moments"}
     | {"native", "majority", "areas", "class_areas", "routes"}
+    | {"allocation", "draw", "estimators", "interpreted", "pixel_area", "sample", "sample_files"}
+    | {"area_estimates", "unit_pixels"}
     | {"mapsheet", "vrt", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
     {"cli", "__main__"},

@@ -19,6 +19,7 @@ from mapmill.raster.opening import (
     read_image,
     valid_pixels,
 )
+from mapmill.raster.windows import read_windows, values_at
 from mapmill.raster.writing import raster_by_window, write_cog, write_image, write_raster
 
 __all__ = [
@@ -40,7 +41,9 @@ __all__ = [
     "read_bands",
     "read_image",
     "read_on_grid",
+    "read_windows",
     "valid_pixels",
+    "values_at",
     "write_cog",
     "write_image",
     "write_raster",

@@ -28,6 +28,7 @@ from mapmill.sections.imagery import (
 from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Predict, Train, Weights
 from mapmill.sections.net import PRESETS, Smp
 from mapmill.sections.pack import Pack
+from mapmill.sections.sample import SampleSection
 from mapmill.sections.select import Select, Split
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "Remote",
     "RunOfArea",
     "Sample",
+    "SampleSection",
     "Search",
     "Section",
     "Select",
