@@ -104,9 +104,11 @@ def draw(source: ClassMap, wanted: Numbers, seed: int) -> Points:
     for window, class_YX in source.windows("draw"):
         random = np.random.default_rng([seed, window.row, window.col])
         uniform_YX = 1 - random.random(class_YX.shape)  # in (0, 1]: no logarithm of nothing
-        key_YX = np.log(uniform_YX) / weight_Y[window.row : window.row_end, None]
-        row, col = np.nonzero(key_YX > least[class_YX])
-        found = np.column_stack([key_YX[row, col], row + window.row, col + window.col])
+        weight = weight_Y[window.row : window.row_end, None]
+        limit_YK = np.exp(least * weight)  # of u, so that few logarithms are needed
+        row, col = np.nonzero(uniform_YX >= np.take_along_axis(limit_YK, class_YX, axis=1))
+        key = np.log(uniform_YX[row, col]) / weight[row, 0]
+        found = np.column_stack([key, row + window.row, col + window.col])
         value = class_YX[row, col]
         for number in np.unique(value):
             both = np.concatenate([kept[number], found[value == number]])

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from rasterio.windows import Window as RasterioWindow
 
 from mapmill.grid import Window
 from mapmill.raster.opening import Array, opened
+from mapmill.raster.writing import CACHE
 
 SIDE = 1024
 """Of a window: a whole number of the inner tiles of our files."""
@@ -21,7 +23,7 @@ def read_windows(path: Path) -> Iterator[tuple[Window, Array]]:
     ContractError
         if it is missing or unreadable.
     """
-    with opened(path) as source:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE), opened(path) as source:
         whole = Window(0, 0, source.height, source.width)
         for row in range(0, source.height, SIDE):
             for col in range(0, source.width, SIDE):
