@@ -15,5 +15,5 @@ VERSION = {
     "train": 4,
     "predict": 2,
     "mosaic": 2,
-    "assess": 3,
+    "assess": 4,
 }

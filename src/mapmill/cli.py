@@ -29,7 +29,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "train": ["model", "output", "history", "figure"],
     "predict": ["map", "block", "output"],
     "mosaic": ["map", "output", "item", "confidence", "figure"],
-    "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary"],
+    "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary", "sure", "errors"],
 }
 """Positional arguments; one with a ? may be left out: then it is not written."""
 NAMES = {"period", "block", "file", "model", "map"}

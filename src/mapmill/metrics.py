@@ -84,6 +84,44 @@ def bootstrap_difference(
     return _percentiles(ours - _scores(theirs_NKK, score, draws, seed))
 
 
+def bootstrap_seeds(
+    matrices_SNKK: Matrix, score: Callable[[Matrix], float], draws: int, seed: int
+) -> tuple[float, float]:
+    """95 % interval of the mean score of S models, resampling models and the N spatial blocks.
+
+    What another training and another place would have given. NaN where there is one of either.
+    """
+    generator = np.random.default_rng(seed)
+    models, count = matrices_SNKK.shape[:2]
+    if models < 2 or count < 2:
+        return float("nan"), float("nan")
+    means = []
+    for _ in range(draws):
+        chosen = [int(model) for model in generator.integers(models, size=(models,))]
+        pooled_SKK = matrices_SNKK[:, generator.integers(count, size=count)].sum(axis=1)
+        by_model = {model: score(pooled_SKK[model]) for model in set(chosen)}
+        means.append(np.mean([by_model[model] for model in chosen]))
+    return _percentiles(np.array(means))
+
+
+def means(matrix: Matrix) -> dict[str, dict[str, float]]:
+    """Macro and micro means of precision, recall, F1 and IoU.
+
+    Macro: the mean over classes that occur in the reference; precision of a class that is never
+    mapped counts 0. Micro: pixels of all classes counted together, of which precision, recall and
+    F1 are the overall accuracy.
+    """
+    macro = {
+        name: _mean_present(np.nan_to_num(score(matrix)), matrix)
+        for name, score in (("precision", precision), ("recall", recall), ("F1", f1), ("IoU", iou))
+    }
+    right, total = int(np.trace(matrix)), int(matrix.sum())
+    accuracy = overall_accuracy(matrix)
+    joint = right / (2 * total - right) if total else float("nan")
+    micro = {"precision": accuracy, "recall": accuracy, "F1": accuracy, "IoU": joint}
+    return {"macro": macro, "micro": micro}
+
+
 def _scores(
     matrices_NKK: Matrix, score: Callable[[Matrix], float], draws: int, seed: int
 ) -> NDArray[np.float64]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mapmill import metrics
+from mapmill import boundary, calibration, metrics
 from mapmill.config import Area
+from mapmill.grid import Window
 from mapmill.metrics import Matrix
 
 FOREST = "random forest per pixel"
@@ -28,6 +29,12 @@ class Counted:
     """Names of the spatial blocks, or of the chips."""
     matrices: dict[str, Matrix]
     """(cell, K, K) of `map`, of each model, of the forest."""
+    windows: list[Window]
+    """Where the cells are; each chip begins at 0, 0."""
+    edges: Matrix
+    """(cell, K, 4) of the map; see `boundary.edge_counts`."""
+    sure: Matrix
+    """(K, 101, 2) of the map, all cells together; see `calibration.count`."""
 
 
 def definitions(area: Area) -> dict[str, str]:
@@ -39,7 +46,17 @@ def definitions(area: Area) -> dict[str, str]:
         "mean IoU": f"mean of the IoU {mean}",
         "mean F1": "mean of the F1 (= Dice) of the same classes (macro)",
         "pooled": "all pixels of the part counted in one confusion matrix",
+        "macro": f"mean {mean}; precision of a class that is never mapped counts 0",
+        "micro": "all classes counted together: precision, recall and F1 are overall accuracy",
+        "boundary F1": "harmonic mean of the shares of map edges and of label edges that have the"
+        f" other within {area.assess.tolerance} px; edges are those between labelled pixels, in"
+        f" each of the {cells}",
+        "calibration": "confidence is the probability of the mapped class, in whole per cent; ECE:"
+        " mean over 10 bins of |share right - confidence|, by pixels, of all and by mapped class;"
+        " Brier: mean of (confidence - right) squared",
         "interval": f"95 %, bootstrap over {cells} of the part",
+        "over seeds": "mean and standard deviation of the models; interval: 95 %, bootstrap over"
+        f" models and {cells}",
         "part": "pixels of all its tiles, dropped ones too, each counted once; buffers left out",
     }
 
@@ -49,7 +66,13 @@ def score_part(area: Area, part: Counted) -> dict[str, Any]:
     draws, seed, counted = area.assess.draws, area.assess.seed, part.matrices
     result: dict[str, Any] = {
         "pixels": int(counted["map"].sum()),
-        "classes": by_class(area, counted["map"].sum(axis=0)),
+        "classes": by_class(area, counted["map"].sum(axis=0), part.edges.sum(axis=0)),
+        "absent": _absent(area, counted["map"].sum(axis=0)),
+        "means": {
+            kind: dict(zip(values, _rounded(list(values.values())), strict=True))
+            for kind, values in metrics.means(counted["map"].sum(axis=0)).items()
+        },
+        "calibration": _calibration(area, part.sure),
         "models": {},
     }
     if area.chips:
@@ -70,6 +93,11 @@ def score_part(area: Area, part: Counted) -> dict[str, Any]:
         pooled = [counted[name].sum(axis=0) for name in members]
         result["over_seeds"] = {
             title: _mean_and_spread([score(matrix) for matrix in pooled])
+            for title, score in SCORES.items()
+        }
+        stacked = np.stack([counted[name] for name in members])
+        result["over_seeds_interval"] = {
+            title: _rounded(metrics.bootstrap_seeds(stacked, score, draws, seed))
             for title, score in SCORES.items()
         }
     if FOREST in counted:
@@ -103,10 +131,40 @@ def _rounded(values: Any) -> list[float | None]:
     return [None if np.isnan(value) else round(float(value), 6) for value in values]
 
 
-def by_class(area: Area, pooled: Matrix) -> list[dict[str, Any]]:
-    """Pixels, precision, recall, F1 and IoU of each class; None where undefined."""
+def _absent(area: Area, pooled: Matrix) -> dict[str, list[str]]:
+    """Classes without a pixel."""
+    names = np.array(area.class_names, object)
+    return {
+        "in the labels": names[pooled.sum(axis=1) == 0].tolist(),
+        "in the map": names[pooled.sum(axis=0) == 0].tolist(),
+    }
+
+
+def _calibration(area: Area, sure: Matrix) -> dict[str, Any]:
+    """Whether the map is right as often as it says; of two classes a precision-recall curve."""
+    names = area.class_names
+    errors = _rounded([calibration.expected_error(each) for each in sure])
+    result: dict[str, Any] = {
+        "ECE": _rounded([calibration.expected_error(sure)])[0],
+        "ECE by mapped class": dict(zip(names, errors, strict=True)),
+        "Brier": _rounded([calibration.brier(sure)])[0],
+        "bins": [[n, *_rounded(values)] for n, *values in calibration.bins(sure)],
+    }
+    if len(names) == 2:
+        curve, average = calibration.precision_recall(sure)
+        result["precision_recall"] = {
+            "class": names[1],
+            "average precision": _rounded([average])[0],
+            "per cent, precision, recall": [[n, *_rounded(values)] for n, *values in curve],
+        }
+    return result
+
+
+def by_class(area: Area, pooled: Matrix, edges: Matrix) -> list[dict[str, Any]]:
+    """Pixels, precision, recall, F1, IoU and boundary F1 of each class; None where undefined."""
     functions = (metrics.precision, metrics.recall, metrics.f1, metrics.iou)
     columns = {f.__name__: _rounded(f(pooled)) for f in functions}
+    columns["boundary_f1"] = _rounded(boundary.boundary_f1(edges))
     rows = []
     for index, value in enumerate(sorted(area.classes)):
         scores = {name: values[index] for name, values in columns.items()}
@@ -142,6 +200,7 @@ def summary(content: dict[str, Any]) -> str:
                 if mean is not None and spread is not None:
                     by = f"standard deviation {spread:.3f}"
                     lines.append(f"  over {what}: {title} {mean:.3f}, {by}")
+        lines += _more(part)
         for title, (low, high) in part.get("map_minus_forest", {}).items():
             if low is not None:
                 lines.append(f"  map minus forest: {title} from {low:+.3f} to {high:+.3f} (95 %)")
@@ -149,6 +208,20 @@ def summary(content: dict[str, Any]) -> str:
     lines += [f"place: {content['labels and image']}", f"distance: {content['distance']}", ""]
     lines += [f"{name}: {meaning}" for name, meaning in content["definitions"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _more(part: dict[str, Any]) -> list[str]:
+    """Calibration, and which classes are missing."""
+    found, lines = part["calibration"], []
+    if found["ECE"] is not None:
+        lines.append(f"  calibration: ECE {found['ECE']:.3f}   Brier {found['Brier']:.3f}")
+    curve = found.get("precision_recall")
+    if curve and curve["average precision"] is not None:
+        lines.append(f"  average precision of {curve['class']}: {curve['average precision']:.3f}")
+    for where, names in part["absent"].items():
+        if names:
+            lines.append(f"  absent {where}: {', '.join(names)}")
+    return lines
 
 
 def _interval(values: list[float | None]) -> str:

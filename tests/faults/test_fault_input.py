@@ -176,7 +176,10 @@ def test_search_result_that_names_other_folders(small_area, capsys, name):
         [
             "assess",
             "landcover",
-            *(f"{OUT}/{name}" for name in ("m.json", "t", "cells", "c", "c.png", "s")),
+            *(
+                f"{OUT}/{name}"
+                for name in ("m.json", "t", "cells", "c", "c.png", "s", "r.png", "e.png")
+            ),
         ],
     ],
     ids=lambda command: "-".join(command[:3]),

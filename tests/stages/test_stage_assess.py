@@ -19,6 +19,9 @@ from stages.stage_steps import (
     write_quality,
 )
 
+from mapmill.grid import Window
+from mapmill.scored import mask
+
 SPLIT = {"method": "strips", "direction": "west-east", "train": 0.5, "val": 0.2, "test": 0.3}
 
 
@@ -57,6 +60,8 @@ def assess(area):
         "confusion.csv",
         "confusion.png",
         "summary.txt",
+        "calibration.png",
+        "errors.png",
     )
     mapmill("assess", area, "landcover", *(folder / name for name in names))
     return json.loads((folder / "metrics.json").read_text())
@@ -158,3 +163,36 @@ def test_forest_where_one_date_is_cloudy(small_area):
     pack(area)
     part = assess(area)["parts"]["test"]
     assert part["models"]["random forest per pixel"]["overall accuracy"][0] > 0.9
+
+
+def test_calibration_edges_and_absent_classes_are_those_of_the_pixels(small_area):
+    """The report would tell the confidence of other pixels, or hide that a class is missing."""
+    area, label_YX, result_BYX = assessed("sure")
+    random = np.random.default_rng(3)
+    result_BYX[1] = random.integers(40, 101, label_YX.shape)
+    result_BYX[0][result_BYX[0] == 3] = 2
+    names = ["class", "confidence", "class by unet-1", "class by unet-2"]
+    write_blocks(area, "predict/landcover", result_BYX, names)
+    part = assess(area)["parts"]["test"]
+    used = part_of(area, "test") & (label_YX > 0) & (result_BYX[0] > 0)
+    right, sure = (label_YX == result_BYX[0])[used], result_BYX[1][used] / 100
+    assert part["calibration"]["Brier"] == pytest.approx(((sure - right) ** 2).mean(), abs=1e-6)
+    assert sum(pixels for pixels, *_ in part["calibration"]["bins"]) == used.sum()
+    assert part["absent"] == {"in the labels": [], "in the map": ["lake"]}
+    f1 = f1_score(label_YX[used], result_BYX[0][used], average="macro", zero_division=0)
+    assert part["means"]["macro"]["F1"] == pytest.approx(f1, abs=1e-6)
+    assert part["means"]["micro"]["F1"] == pytest.approx(right.mean(), abs=1e-6)
+    edges = [row["boundary_f1"] for row in part["classes"]]
+    assert edges[2] == 0 and all(0 < each < 1 for each in edges[:2])
+    low, high = part["over_seeds_interval"]["overall accuracy"]
+    assert low < part["over_seeds"]["overall accuracy"][0] < high
+
+
+def test_a_thinned_mask_is_that_of_every_nth_pixel():
+    """The picture of errors would be shifted, or take the memory of the whole map."""
+    cell = Window(5, 7, 61, 83)
+    windows = [Window(0, 0, 21, 30), Window(33, 41, 8, 8), Window(60, 80, 40, 40)]
+    whole_YX = mask(cell, windows)
+    assert whole_YX.sum() == 16 * 23 + 64 + 6 * 10
+    for step in (1, 2, 3, 7, 50):
+        np.testing.assert_array_equal(mask(cell, windows, step), whole_YX[::step, ::step])

@@ -71,6 +71,7 @@ def assess(area):
     folder = Path(f"results/{area.stem}/assess/landcover")
     tables = [folder / f"{name}.csv" for name in ("classes", "cells", "confusion")]
     others = [folder / "confusion.png", folder / "summary.txt"]
+    others += [folder / "calibration.png", folder / "errors.png"]
     mapmill("assess", area, "landcover", folder / "metrics.json", *tables, *others)
     return json.loads((folder / "metrics.json").read_text())
 

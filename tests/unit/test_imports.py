@@ -35,7 +35,7 @@ LEVELS = [
     | {"cells", "moments"}
     | {"native", "majority", "areas", "class_areas", "routes"}
     | {"allocation", "draw", "estimators", "interpreted", "pixel_area", "sample", "sample_files"}
-    | {"area_estimates", "unit_pixels"}
+    | {"boundary", "calibration", "score_figures", "scored", "area_estimates", "unit_pixels"}
     | {"mapsheet", "vrt", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
     {"cli", "__main__"},

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.stats import norm
 from sklearn import metrics as theirs
 
 from mapmill import metrics as ours
@@ -152,3 +154,64 @@ def test_the_difference_is_over_the_same_blocks():
     alone = ours.bootstrap_interval(worse, score, 400, 5)
     assert (high - low) < 0.25 * (alone[1] - alone[0])
     assert ours.bootstrap_difference(worse, better, score, 400, 5) == pytest.approx((-high, -low))
+
+
+@quick
+@given(pairs())
+def test_macro_and_micro_means_are_scikit_learns(given_pairs):
+    """A mean would be told under the name of another one."""
+    reference, mapped, classes = given_pairs
+    r, m = labelled(reference, mapped)
+    if not r:
+        return
+    found = ours.means(ours.confusion_matrix(reference, mapped, classes))
+    for kind, options in (
+        ("macro", {"labels": sorted(set(r)), "average": "macro", "zero_division": 0}),
+        ("micro", {"labels": sorted({*r, *m}), "average": "micro", "zero_division": 0}),
+    ):
+        scores = theirs.precision_score, theirs.recall_score, theirs.f1_score, theirs.jaccard_score
+        expected = [score(r, m, **options) for score in scores]
+        assert list(found[kind].values()) == pytest.approx(expected)
+
+
+def correlated_errors(random, side=256, width=4):
+    """(side, side) bool, simulated: errors in patches; each pixel errs with probability 0.3."""
+    noise = ndimage.gaussian_filter(random.normal(size=(side, side)), width, mode="wrap")
+    spread = 1 / (2 * np.sqrt(np.pi) * width)  # of white noise after the filter
+    return noise / spread < norm.ppf(0.3)
+
+
+def test_blocks_hold_where_errors_come_in_patches_and_pixels_do_not():
+    """Intervals that take pixels for independent would be far too sure of a score.
+
+    Blocks are several patches of errors wide, and many; with 16 blocks as wide as a patch the
+    interval over blocks is too narrow as well.
+    """
+    random, held = np.random.default_rng(11), {"pixels": 0, "blocks": 0}
+    for trial in range(200):
+        wrong = correlated_errors(random)
+        by_block = wrong.reshape(8, 32, 8, 32).sum(axis=(1, 3)).ravel()
+        matrices = np.zeros((64, 2, 2), np.int64)
+        matrices[:, 0, 0], matrices[:, 0, 1] = 1024 - by_block, by_block
+        low, high = ours.bootstrap_interval(matrices, ours.overall_accuracy, 200, trial)
+        held["blocks"] += low <= 0.7 <= high
+        # what a bootstrap of single pixels draws: a binomial count of errors
+        drawn = 1 - random.binomial(wrong.size, wrong.mean(), 200) / wrong.size
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        held["pixels"] += low <= 0.7 <= high
+    print("held of 200:", held)
+    assert held["blocks"] / 200 > 0.88
+    assert held["pixels"] / 200 < 0.4
+
+
+def test_models_and_blocks_vary_together():
+    """The interval over seeds would hold the spread of the place, or of the models, alone."""
+    random = np.random.default_rng(2)
+    alike = np.repeat(blocks(random, 25, 0.1)[None], 4, axis=0)
+    one = ours.bootstrap_interval(alike[0], ours.overall_accuracy, 400, 3)
+    low, high = ours.bootstrap_seeds(alike, ours.overall_accuracy, 400, 3)
+    assert high - low == pytest.approx(one[1] - one[0], rel=0.15)
+    models = np.stack([blocks(random, 25, 0.1, mean=m) for m in (0.55, 0.65, 0.75, 0.85)])
+    wide = ours.bootstrap_seeds(models, ours.overall_accuracy, 400, 3)
+    assert wide[1] - wide[0] > 2 * (high - low)
+    assert np.isnan(ours.bootstrap_seeds(models[:1], ours.overall_accuracy, 100, 3)).all()

@@ -5,7 +5,7 @@
 #         results/{area}_{map}.tif, results/{area}_{map}.json
 #         results/{area}/mosaic/{map}/confidence.tif, map.png
 #         results/{area}/assess/{map}/metrics.json, classes.csv, cells.csv,
-#         confusion.csv, confusion.png, summary.txt
+#         confusion.csv, confusion.png, summary.txt, calibration.png, errors.png
 
 
 rule predict:
@@ -88,6 +88,18 @@ rule assess:
             category="Scores",
             labels={"area": "{area}", "map": "{map}", "what": "summary"},
         ),
+        calibration=report(
+            "results/{area}/assess/{map}/calibration.png",
+            caption="../report/assess-calibration.rst",
+            category="Scores",
+            labels={"area": "{area}", "map": "{map}", "what": "calibration"},
+        ),
+        errors=report(
+            "results/{area}/assess/{map}/errors.png",
+            caption="../report/assess-errors.rst",
+            category="Scores",
+            labels={"area": "{area}", "map": "{map}", "what": "where the map errs"},
+        ),
     log:
         "logs/{area}/assess/{map}.log",
     benchmark:
@@ -98,4 +110,5 @@ rule assess:
         settings=settings_of("assess"),
     shell:
         "mapmill assess config/areas/{wildcards.area}.yaml {wildcards.map:q} {output.metrics:q}"
-        " {output.table:q} {output.cells:q} {output.matrix:q} {output.figure:q} {output.summary:q} 2> {log:q}"
+        " {output.table:q} {output.cells:q} {output.matrix:q} {output.figure:q} {output.summary:q}"
+        " {output.calibration:q} {output.errors:q} 2> {log:q}"

@@ -149,6 +149,8 @@ class Assess(Section):
     draws: int = Field(default=1000, ge=100, le=100_000)
     """Bootstrap draws."""
     seed: Seed = 0
+    tolerance: int = Field(default=2, ge=1, le=20)
+    """How far an edge of the map may lie from one of the labels and count as right, in pixels."""
     baseline: Literal["random-forest"] | None = None
     """Also fit a per-pixel random forest on the training tiles and score it likewise."""
 

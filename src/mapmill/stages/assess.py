@@ -7,30 +7,27 @@ map, which needs a probability sample.
 import csv
 import json
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mapmill import figures, metrics
+from mapmill import figures, score_figures
 from mapmill.areafile import load_area
 from mapmill.atomic import whole_file, write_json, write_text
 from mapmill.buffers import reach_of_run
 from mapmill.config import Area
 from mapmill.errors import ConfigError, ContractError
+from mapmill.extent import extent_of
 from mapmill.forest import PixelForest
-from mapmill.grid import Window
 from mapmill.layout import Layout
 from mapmill.metrics import Matrix
-from mapmill.pieces import Pieces, mosaic_of
-from mapmill.progress import track
-from mapmill.raster import Array, read_bands, valid_pixels
-from mapmill.scores import FOREST, SCORES, Counted, by_class, definitions, score_part, summary
+from mapmill.pieces import mosaic_of
+from mapmill.scored import count, mask, nothing
+from mapmill.scores import SCORES, Counted, by_class, definitions, score_part, summary
 from mapmill.store import PatchStore
-from mapmill.tiles import Tile, read_tiles
+from mapmill.tiles import read_tiles
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +41,12 @@ def run(
     matrix: Path,
     figure: Path,
     text: Path,
+    reliability: Path,
+    errors: Path,
 ) -> None:
-    """Write all scores as JSON and in words, tables (CSV), the confusion matrix as a picture.
+    """Write all scores as JSON and in words, tables (CSV), and pictures.
+
+    The pictures: the confusion matrix, whether the map is as sure as it is right, where it errs.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def run(
             forest = PixelForest(store, area.assess.seed)
     parts: dict[str, Counted] = {}
     for split in ("val", "test"):
-        counted = _count(area, layout, map_name, split, forest)
+        counted = count(area, layout, map_name, split, forest)
         if counted.cells:
             parts[split] = counted
         else:
@@ -78,14 +79,36 @@ def run(
     }
     write_json(output, content)
     shown = "test" if "test" in parts else "val"
-    empty = np.zeros((len(area.classes),) * 2, np.int64)
-    pooled = parts[shown].matrices["map"].sum(axis=0) if parts else empty
-    _write_classes(table, area, pooled)
+    chosen = parts.get(shown) or nothing(area)
+    pooled = chosen.matrices["map"].sum(axis=0)
+    _write_classes(table, area, pooled, chosen.edges.sum(axis=0))
     _write_cells(cells, area, parts)
     _write_matrix(matrix, area, pooled)
-    figures.confusion(figure, area, pooled, f"{area.title}: {map_name}, {shown} part")
+    title = f"{area.title}: {map_name}, {shown} part"
+    figures.confusion(figure, area, pooled, title)
+    score_figures.calibration(reliability, area, chosen.sure, title)
+    _draw_errors(errors, area, layout, map_name, parts)
     write_text(text, summary(content))
     log.info("%s\n%s", output, summary(content))
+
+
+def _draw_errors(
+    path: Path, area: Area, layout: Layout, map_name: str, parts: dict[str, Counted]
+) -> None:
+    """Where the map errs; of chips, in which."""
+    title = f"{area.title}: {map_name}"
+    if area.chips:
+        score_figures.chip_scores(path, area, parts, title)
+        return
+    step, extent = figures.thinning(area), extent_of(area)
+    mapped_YX = mosaic_of(area, partial(layout.predict, map_name), 0).thin(step, [1])[0]
+    label_YX = mosaic_of(area, layout.downsample, 0).thin(step, [1])[0]
+    state_YX = np.where(mapped_YX == label_YX, 1, 2)
+    size = area.the_select().size
+    used = [t for t in read_tiles(layout.tiles) if t.split in parts and t.size == size]
+    part_YX = mask(extent, [tile.window for tile in used], step)
+    state_YX[~part_YX | (label_YX == 0) | (mapped_YX == 0)] = 0
+    score_figures.error_map(path, area, state_YX, parts, title)
 
 
 def _told(path: Path) -> dict[str, Any]:
@@ -108,108 +131,8 @@ def _distance(area: Area, layout: Layout, map_name: str) -> str:
     return f"{seen}: the scores are optimistic" if 0 < nearest < reach else seen
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A spatial block, or a chip, with the labels of one part."""
-
-    name: str
-    label_YX: Array
-    """0 outside the part."""
-    mapped_BYX: Array
-    """Bands of the prediction."""
-    bands: list[str]
-    image: Callable[[], Array]
-
-
-def _count(
-    area: Area, layout: Layout, map_name: str, split: str, forest: PixelForest | None
-) -> Counted:
-    """Confusion matrices (cell, K, K) of the map, each member and the baseline."""
-    size = area.the_select().size  # tiles of further sizes show the same ground again
-    tiles = [t for t in read_tiles(layout.tiles) if t.split == split and t.size == size]
-    names: list[str] = []
-    found: dict[str, list[Matrix]] = {}
-    cells = _chips if area.chips else _blocks
-    for cell in cells(area, layout, map_name, split, tiles):
-        if not cell.label_YX.any():
-            continue
-        numbers = [n for n in range(len(cell.bands)) if n != 1]
-        counted = {_title(cell.bands[n]): cell.mapped_BYX[n] for n in numbers}
-        if forest:
-            wanted_YX = (cell.label_YX > 0) & (counted["map"] > 0)
-            counted[FOREST] = forest.classify(cell.image(), wanted_YX)
-        names.append(cell.name)
-        for name, mapped_YX in counted.items():
-            matrix = metrics.confusion_matrix(cell.label_YX, mapped_YX, len(area.classes))
-            found.setdefault(name, []).append(matrix)
-    return Counted(names, {name: np.stack(matrices) for name, matrices in found.items()})
-
-
-def _title(band: str) -> str:
-    return "map" if band == "class" else band.removeprefix("class by ")
-
-
-def _chips(
-    area: Area, layout: Layout, map_name: str, split: str, tiles: list[Tile]
-) -> Iterator[Cell]:
-    """Chips that hold pixels of a part."""
-    pieces = Pieces(area, layout)
-    inside: dict[str, list[Window]] = {}
-    for tile in tiles:
-        inside.setdefault(tile.chip, []).append(tile.window)
-    for name, windows in track(inside.items(), f"assess {split}", len(inside), "chips"):
-        piece = pieces.open(name)
-        part_YX = _mask(piece.extent, windows)
-        label_YX = np.where(part_YX, piece.label(piece.extent), 0)
-        mapped_BYX, bands = read_bands(layout.predict(map_name, name))
-        yield Cell(name, label_YX, mapped_BYX, bands, partial(piece.image, piece.extent))
-
-
-def _blocks(
-    area: Area, layout: Layout, map_name: str, split: str, tiles: list[Tile]
-) -> Iterator[Cell]:
-    """Spatial blocks that hold pixels of a part."""
-    blocks = mosaic_of(area, partial(layout.predict, map_name), 0)
-    labels = mosaic_of(area, layout.downsample, 0)
-    nodata, side = area.compose.nodata, area.assess.block
-    images = [
-        mosaic_of(area, partial(layout.compose, period), nodata)
-        for period in area.periods_of(map_name)
-    ]
-
-    def image(cell: Window) -> Array:
-        """Of the first period with data, pixel by pixel."""
-        result = images[0].read(cell)
-        for each in images[1:]:
-            result = np.where(valid_pixels(result, nodata), result, each.read(cell))
-        return result
-
-    touching: dict[tuple[int, int], set[Window]] = {}
-    for w in {tile.window for tile in tiles}:
-        for row in range(w.row // side, (w.row_end - 1) // side + 1):
-            for col in range(w.col // side, (w.col_end - 1) // side + 1):
-                touching.setdefault((row, col), set()).add(w)
-    cells = track(sorted(touching.items()), f"assess {split}", len(touching), "blocks")
-    for (row, col), windows in cells:
-        cell = Window(row * side, col * side, side, side).intersect(blocks.extent)
-        if cell:
-            label_YX = np.where(_mask(cell, windows), labels.read(cell)[0], 0)
-            name = f"y{cell.row}x{cell.col}"
-            yield Cell(name, label_YX, blocks.read(cell), blocks.bands(), partial(image, cell))
-
-
-def _mask(cell: Window, windows: set[Window] | list[Window]) -> Array:
-    """(y, x) bool: where a window lies in the cell."""
-    inside_YX = np.zeros((cell.height, cell.width), bool)
-    for window in windows:
-        part = window.intersect(cell)
-        if part:
-            inside_YX[part.slices(cell)] = True
-    return inside_YX
-
-
-def _write_classes(path: Path, area: Area, pooled: Matrix) -> None:
-    rows = by_class(area, pooled)
+def _write_classes(path: Path, area: Area, pooled: Matrix, edges: Matrix) -> None:
+    rows = by_class(area, pooled, edges)
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         table.writeheader()
