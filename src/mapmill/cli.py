@@ -30,6 +30,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "predict": ["map", "block", "output"],
     "mosaic": ["map", "output", "item", "confidence", "figure"],
     "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary", "sure", "errors"],
+    "tabulate": ["output", "changes"],
 }
 """Positional arguments; one with a ? may be left out: then it is not written."""
 NAMES = {"period", "block", "file", "model", "map"}
@@ -47,6 +48,7 @@ HELP = {
     "predict": "map one block",
     "mosaic": "join the blocks to one georeferenced file",
     "assess": "score a map",
+    "tabulate": "count the areas of maps, by class and unit",
 }
 
 
@@ -197,6 +199,8 @@ def _check(area: Path) -> None:
             names = " ".join(block.name for block in skipped)
             said += f"; {len(skipped)} outside {loaded.aoi} are skipped: {names}"
     print(f"{area}: {loaded.title}: {said}. What it makes:", file=sys.stderr)
+    if loaded.tabulate.units and not loaded.chips:
+        print(layout.tabulate)
     for name in loaded.maps:
         if loaded.has_labels:
             print(layout.assess(name) / "metrics.json")

@@ -31,6 +31,7 @@ from mapmill.sections import (
     Section,
     Select,
     Split,
+    Tabulate,
     Train,
 )
 
@@ -79,6 +80,7 @@ class Area(Section):
     mosaic: Mosaic = Mosaic()
     assess: Assess = Assess()
     sample: SampleSection = SampleSection()
+    tabulate: Tabulate = Tabulate()
     runs: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     """Named sets of changes to `train`."""
     maps: dict[Name, Map] = Field(min_length=1)

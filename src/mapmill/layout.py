@@ -84,6 +84,11 @@ class Layout:
         """Folder of a map's scores."""
         return self.root / "assess" / map_name
 
+    @property
+    def tabulate(self) -> Path:
+        """Table of the areas of all maps; that of the changes is beside it."""
+        return self.root / "tabulate" / "areas.csv"
+
     def sample(self, map_name: str) -> Path:
         """Folder of the points at which a map is to be checked."""
         return self.root / "sample" / map_name

@@ -59,6 +59,9 @@ def _after_patches(area: Area, content: dict[str, Any], stage: str, name: str) -
     if stage in ("mosaic", "assess"):
         shown = ("classes", "attribution", "title", "license")
         result |= {key: content[key] for key in shown}
+    if stage == "tabulate":
+        result["classes"] = area.class_names
+        result["maps"] = [[name, *area.periods_of(name)] for name in area.maps]
     return result
 
 

@@ -24,6 +24,7 @@ STAGES = {
     "predict": "landcover",
     "mosaic": "landcover",
     "assess": "landcover",
+    "tabulate": None,
 }
 
 
@@ -276,6 +277,7 @@ GRIDDED = {"compose", "downsample", "select", "predict", "mosaic", "assess"}
         ({"predict": {"tile": 64}}, {"predict"}),
         ({"mosaic": {"compress": "LZW"}}, {"mosaic"}),
         ({"assess": {"draws": 200}}, {"assess"}),
+        ({"tabulate": {"name": "town"}}, {"tabulate"}),
         ({"grid": {"block": 128}}, GRIDDED),
         ({"title": "Other"}, {"mosaic", "assess"}),
         ({"train": {"seeds": [1, 2]}}, {"predict"}),
@@ -290,7 +292,8 @@ def test_a_renamed_class_does_not_bring_the_labels_to_the_grid_again():
     """Otherwise a corrected spelling would cost the longest computation on labels."""
     classes = copy.deepcopy(yaml.safe_load(SMALL_AREA)["classes"])
     classes[2]["name"] = "forest"
-    assert touched(area(), area(classes=classes)) == {"pack", "train", "mosaic", "assess"}
+    later = {"pack", "train", "mosaic", "assess", "tabulate"}
+    assert touched(area(), area(classes=classes)) == later
 
 
 def test_a_corrected_colour_or_credit_trains_nothing():

@@ -255,6 +255,15 @@ def predicted_blocks(wildcards):
 
 
 @plainly
+def tabulate_inputs(wildcards):
+    """All maps of the area, and the polygons whose areas are told."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    area.the_grid()  # chips make no maps
+    units = [area.tabulate.units] if area.tabulate.units else []
+    return [*(str(layout.map(name)) for name in area.maps), *units]
+
+
+@plainly
 def assess_inputs(wildcards):
     """The map, the tiles, the labels; and the patches where a baseline learns from them."""
     area, layout = area_of(wildcards.area), layout_of(wildcards)

@@ -4,6 +4,7 @@
 # OUTPUT  results/{area}/predict/{map}/{block}.tif
 #         results/{area}_{map}.tif, results/{area}_{map}.json
 #         results/{area}/mosaic/{map}/confidence.tif, map.png
+#         results/{area}/tabulate/areas.csv, changes.csv
 #         results/{area}/assess/{map}/metrics.json, classes.csv, cells.csv,
 #         confusion.csv, confusion.png, summary.txt, calibration.png, errors.png
 
@@ -112,3 +113,32 @@ rule assess:
         "mapmill assess config/areas/{wildcards.area}.yaml {wildcards.map:q} {output.metrics:q}"
         " {output.table:q} {output.cells:q} {output.matrix:q} {output.figure:q} {output.summary:q}"
         " {output.calibration:q} {output.errors:q} 2> {log:q}"
+
+
+rule tabulate:
+    input:
+        tabulate_inputs,
+    output:
+        areas=report(
+            "results/{area}/tabulate/areas.csv",
+            caption="../report/tabulate.rst",
+            category="Areas",
+            labels={"area": "{area}", "what": "pixel counts by unit, map and class"},
+        ),
+        changes=report(
+            "results/{area}/tabulate/changes.csv",
+            caption="../report/tabulate-changes.rst",
+            category="Areas",
+            labels={"area": "{area}", "what": "changes from map to map"},
+        ),
+    log:
+        "logs/{area}/tabulate.log",
+    benchmark:
+        "benchmarks/{area}/tabulate.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("tabulate"),
+    shell:
+        "mapmill tabulate config/areas/{wildcards.area}.yaml {output.areas:q} {output.changes:q}"
+        " 2> {log:q}"

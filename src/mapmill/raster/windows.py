@@ -23,14 +23,16 @@ def read_windows(path: Path) -> Iterator[tuple[Window, Array]]:
     ContractError
         if it is missing or unreadable.
     """
-    with rasterio.Env(GDAL_CACHEMAX=CACHE), opened(path) as source:
+    with opened(path) as source:
         whole = Window(0, 0, source.height, source.width)
         for row in range(0, source.height, SIDE):
             for col in range(0, source.width, SIDE):
                 window = Window(row, col, SIDE, SIDE).intersect(whole)
                 assert window is not None
                 part = RasterioWindow(window.col, window.row, window.width, window.height)
-                yield window, np.asarray(source.read(1, window=part))
+                with rasterio.Env(GDAL_CACHEMAX=CACHE):  # within one step: readers may alternate
+                    class_YX = np.asarray(source.read(1, window=part))
+                yield window, class_YX
 
 
 def values_at(path: Path, xy: Array) -> Array:

@@ -30,6 +30,7 @@ from mapmill.sections.net import PRESETS, Smp
 from mapmill.sections.pack import Pack
 from mapmill.sections.sample import SampleSection
 from mapmill.sections.select import Select, Split
+from mapmill.sections.tabulate import Tabulate
 
 __all__ = [
     "CATALOGUES",
@@ -70,6 +71,7 @@ __all__ = [
     "SentinelHub",
     "Smp",
     "Split",
+    "Tabulate",
     "Train",
     "Weights",
 ]
