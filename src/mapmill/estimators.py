@@ -109,40 +109,42 @@ def interval(
     """
     n = strata.sampled
     a, b, weight = hits / n, misses / n, strata.ground / strata.ground.sum()
-    weight = weight if there is None else np.where(there, weight, 0.0)
+    limits = weight if there is None else np.where(there, weight, 0.0)
     below_a, above_a = _wilson(a, strata)
     below_b, above_b = _wilson(b, strata)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        together = np.sqrt(a * b / ((1 - a) * (1 - b)))
-    together = np.where(hits + misses == n, 1.0, np.nan_to_num(together, posinf=0.0))
-
-    def reach(ratio: Numbers, of_a: Numbers, of_b: Numbers) -> Numbers:
-        one, other = (1 - ratio) * of_a, ratio * of_b
-        squares = one**2 + other**2 + 2 * together * one * other
-        distance: Numbers = np.sqrt((weight**2 * squares).sum(-1))
-        return distance
-
-    def difference(ratio: Numbers) -> Numbers:
-        found: Numbers = (weight * ((1 - ratio) * a - ratio * b)).sum(-1)
-        return found
-
-    shape = np.broadcast_shapes(a.shape, b.shape)[:-1]
-    nothing = (hits + misses).sum(-1) == 0
-    with np.errstate(invalid="ignore"):
-        value = (weight * a).sum(-1) / (weight * (a + b)).sum(-1)
-    middle = np.where(nothing, 0.5, value)
+    together = _together(a, b)
 
     def outside(ratio: Numbers) -> Numbers:
-        """Whether a ratio beside the estimate is ruled out."""
+        """Whether a ratio is ruled out."""
         r = ratio[..., None]
-        found = difference(r)
-        up, down = reach(r, a - below_a, above_b - b), reach(r, above_a - a, b - below_b)
+        found = (weight * ((1 - r) * a - r * b)).sum(-1)
+        up = _reach(limits, (1 - r) * (a - below_a), r * (above_b - b), together)
+        down = _reach(limits, (1 - r) * (above_a - a), r * (b - below_b), together)
         gone: Numbers = np.where(found > 0, found > up, -found > down)
         return gone
 
-    low = _edge(np.zeros(shape), middle, outside)
-    high = _edge(np.ones(shape), middle, outside)
+    nothing = (hits + misses).sum(-1) == 0
+    with np.errstate(invalid="ignore"):
+        middle = (weight * a).sum(-1) / (weight * (a + b)).sum(-1)
+    middle = np.where(nothing, 0.5, middle)
+    low = _edge(np.zeros(middle.shape), middle, outside)
+    high = _edge(np.ones(middle.shape), middle, outside)
     return np.where(nothing, 0.0, low), np.where(nothing, 1.0, high)
+
+
+def _together(a: Numbers, b: Numbers) -> Numbers:
+    """How much two shares of one stratum exclude each other: minus their correlation."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.sqrt(a * b / ((1 - a) * (1 - b)))
+    result: Numbers = np.where(a + b >= 1 - 1e-12, 1.0, np.nan_to_num(found, posinf=0.0))
+    return result
+
+
+def _reach(weight: Numbers, one: Numbers, other: Numbers, together: Numbers) -> Numbers:
+    """Distance to a limit of a sum over strata, from the distances of its two parts in each."""
+    squares = one**2 + other**2 + 2 * together * one * other
+    distance: Numbers = np.sqrt((weight**2 * squares).sum(-1))
+    return distance
 
 
 def _edge(far: Numbers, near: Numbers, outside: Any) -> Numbers:

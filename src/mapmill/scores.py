@@ -88,18 +88,7 @@ def score_part(area: Area, part: Counted) -> dict[str, Any]:
             low, high = metrics.bootstrap_interval(matrices, score, draws, seed)
             values[title] = _rounded([score(matrices.sum(axis=0)), low, high])
         result["models"][name] = values
-    members = [n for n in counted if n not in ("map", FOREST)]
-    if members:
-        pooled = [counted[name].sum(axis=0) for name in members]
-        result["over_seeds"] = {
-            title: _mean_and_spread([score(matrix) for matrix in pooled])
-            for title, score in SCORES.items()
-        }
-        stacked = np.stack([counted[name] for name in members])
-        result["over_seeds_interval"] = {
-            title: _rounded(metrics.bootstrap_seeds(stacked, score, draws, seed))
-            for title, score in SCORES.items()
-        }
+    result |= _over_seeds(area, part)
     if FOREST in counted:
         result["map_minus_forest"] = {
             title: _rounded(
@@ -108,6 +97,25 @@ def score_part(area: Area, part: Counted) -> dict[str, Any]:
             for title, score in SCORES.items()
         }
     return result
+
+
+def _over_seeds(area: Area, part: Counted) -> dict[str, Any]:
+    """Scores of the models that the map is the mean of, if there are several."""
+    draws, seed = area.assess.draws, area.assess.seed
+    members = [each for name, each in part.matrices.items() if name not in ("map", FOREST)]
+    if not members:
+        return {}
+    pooled, stacked = [each.sum(axis=0) for each in members], np.stack(members)
+    return {
+        "over_seeds": {
+            title: _mean_and_spread([score(matrix) for matrix in pooled])
+            for title, score in SCORES.items()
+        },
+        "over_seeds_interval": {
+            title: _rounded(metrics.bootstrap_seeds(stacked, score, draws, seed))
+            for title, score in SCORES.items()
+        },
+    }
 
 
 def _by_chip(part: Counted) -> dict[str, dict[str, Any]]:

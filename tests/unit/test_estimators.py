@@ -78,8 +78,21 @@ def simulated(share_HK, sizes, seed, draws=4000):
     return np.stack(parts, axis=1)
 
 
+def contenders(found, truth):
+    """In how many draws intervals hold that rest on the standard error of the whole alone."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, error = found.value, found.standard_error
+        odds, wide = np.log(value / (1 - value)), 1.96 * error / (value * (1 - value))
+        logit = np.abs(odds - np.log(truth / (1 - truth))) <= wide
+        size = value * (1 - value) / error**2  # effective (Korn and Graubard 1998)
+        count = value * size
+        low = stats.beta.ppf(0.025, count, size - count + 1)
+        exact = (low <= truth) & (truth <= stats.beta.ppf(0.975, count + 1, size - count))
+    return logit.mean(), exact.mean()
+
+
 def coverages(share_HK, weights, sizes, value, seed=1):
-    """In how many of all draws the Wald interval and ours hold the true area."""
+    """In how many of all draws the Wald interval, ours, logit and exact ones hold the true area."""
     share_HK, weights, sizes = (np.array(each) for each in (share_HK, weights, sizes))
     hits = simulated(share_HK, sizes, seed)[..., value]
     units = np.round(weights * 1e8)
@@ -87,7 +100,7 @@ def coverages(share_HK, weights, sizes, value, seed=1):
     truth = (weights * share_HK[:, value]).sum()
     wald = np.abs(found.value - truth) <= found.half_width
     ours = (found.low <= truth) & (truth <= found.high)
-    return wald.mean(), ours.mean()
+    return wald.mean(), ours.mean(), *contenders(found, truth)
 
 
 BENIGN = [[0.85, 0.10, 0.05], [0.07, 0.85, 0.08], [0.05, 0.10, 0.85]]
@@ -106,7 +119,7 @@ BENIGN = [[0.85, 0.10, 0.05], [0.07, 0.85, 0.08], [0.05, 0.10, 0.85]]
 )
 def test_intervals_hold_the_true_area_as_often_as_they_say(share_HK, weights, sizes):
     """`95 %` would be a word. Simulated: strata and cells are large, so that both are to hold."""
-    found = [coverages(share_HK, weights, sizes, value) for value in range(3)]
+    found = [coverages(share_HK, weights, sizes, value)[:2] for value in range(3)]
     print("coverage (Wald, ours):", [(round(w, 3), round(o, 3)) for w, o in found])
     assert all(0.92 <= wald <= 0.97 and 0.93 <= ours <= 0.97 for wald, ours in found)
 
@@ -115,9 +128,10 @@ def test_intervals_hold_the_true_area_as_often_as_they_say(share_HK, weights, si
 def test_rare_omission_is_where_the_usual_interval_fails(omission):
     """A class that the map misses in a large stratum would have an area too sure by far."""
     shares = [[0.8, 0.2], [omission, 1 - omission]]
-    wald, ours = coverages(shares, [0.02, 0.98], [75, 300], 0)
-    print(f"omission {omission}: coverage of Wald {wald:.3f}, ours {ours:.3f}")
-    assert wald < 0.85 and 0.93 <= ours <= 0.99
+    wald, ours, logit, exact = coverages(shares, [0.02, 0.98], [75, 300], 0)
+    others = f"logit {logit:.3f}, Clopper-Pearson of effective size {exact:.3f}"
+    print(f"omission {omission}: coverage of Wald {wald:.3f}, ours {ours:.3f}, {others}")
+    assert max(wald, logit, exact) < 0.85 and 0.93 <= ours <= 0.99
 
 
 def test_no_interval_is_of_zero_width_unless_all_was_seen():

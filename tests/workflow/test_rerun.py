@@ -204,3 +204,11 @@ def test_unknown_names_are_one_line(project, target, says):
     done = snakemake(project, "-n", target)
     assert done.returncode != 0
     assert says in done.stdout and "Traceback" not in done.stdout
+
+
+def test_the_table_of_areas_is_a_target(project):
+    """The rule of the table could not be run, or would run again each time."""
+    target = "results/small/tabulate/areas.csv"
+    assert planned(project, target) == {"tabulate": 1}
+    assert snakemake(project, target).returncode == 0
+    assert planned(project, target) == {}

@@ -58,17 +58,7 @@ def run(
     if not area.has_labels:
         raise ConfigError(area_path, "no labels", "labels to score by", "add them, or only map")
     layout = Layout(area_path.stem)
-    forest = None
-    if area.assess.baseline:
-        with PatchStore(layout.patches) as store:
-            forest = PixelForest(store, area.assess.seed)
-    parts: dict[str, Counted] = {}
-    for split in ("val", "test"):
-        counted = count(area, layout, map_name, split, forest)
-        if counted.cells:
-            parts[split] = counted
-        else:
-            log.warning("no labelled pixel in the %s part: no scores for it", split)
+    parts = _parts(area, layout, map_name)
     result = {split: score_part(area, counted) for split, counted in parts.items()}
     content = {
         "map": map_name,
@@ -90,6 +80,22 @@ def run(
     _draw_errors(errors, area, layout, map_name, parts)
     write_text(text, summary(content))
     log.info("%s\n%s", output, summary(content))
+
+
+def _parts(area: Area, layout: Layout, map_name: str) -> dict[str, Counted]:
+    """Validation and test part, each where it has labelled pixels."""
+    forest = None
+    if area.assess.baseline:
+        with PatchStore(layout.patches) as store:
+            forest = PixelForest(store, area.assess.seed)
+    parts = {}
+    for split in ("val", "test"):
+        counted = count(area, layout, map_name, split, forest)
+        if counted.cells:
+            parts[split] = counted
+        else:
+            log.warning("no labelled pixel in the %s part: no scores for it", split)
+    return parts
 
 
 def _draw_errors(
