@@ -1,4 +1,4 @@
-"""The ten stages, in the order of the chain, and the version of each one's output.
+"""The eleven stages, in the order of the chain, and the version of each one's output.
 
 Raise a number when the stage would write something else from equal inputs and settings:
 that, and nothing else in the code, makes the workflow run the stage again. The numbers stand
@@ -12,8 +12,9 @@ VERSION = {
     "downsample": 2,
     "select": 3,
     "pack": 3,
-    "train": 4,
+    "train": 5,
     "predict": 2,
     "mosaic": 2,
     "assess": 3,
+    "compare": 1,
 }

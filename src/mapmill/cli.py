@@ -30,9 +30,10 @@ ARGUMENTS: dict[str, list[str]] = {
     "predict": ["map", "block", "output"],
     "mosaic": ["map", "output", "item", "confidence", "figure"],
     "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary"],
+    "compare": ["comparison", "output", "models", "figure"],
 }
 """Positional arguments; one with a ? may be left out: then it is not written."""
-NAMES = {"period", "block", "file", "model", "map"}
+NAMES = {"period", "block", "file", "model", "map", "comparison"}
 """Arguments that are names; all others are paths."""
 THREADED = {"compose", "downsample", "select", "pack"}
 """Stages with an option --threads; its number changes no byte of what they write."""
@@ -47,6 +48,7 @@ HELP = {
     "predict": "map one block",
     "mosaic": "join the blocks to one georeferenced file",
     "assess": "score a map",
+    "compare": "score runs side by side",
 }
 
 
@@ -194,6 +196,8 @@ def _check(area: Path) -> None:
             for chip in chips:
                 if not chip.mask:
                     print(layout.predict(name, chip.name))
+    for name in loaded.compare:
+        print(layout.compare(name))
 
 
 def _check_files(path: Path, area: Any) -> None:

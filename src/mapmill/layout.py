@@ -83,3 +83,7 @@ class Layout:
     def assess(self, map_name: str) -> Path:
         """Folder of a map's scores."""
         return self.root / "assess" / map_name
+
+    def compare(self, comparison: str) -> Path:
+        """Table of a comparison."""
+        return self.root / "compare" / f"{comparison}.csv"
