@@ -17,6 +17,7 @@ wildcard_constraints:
     block="[A-Za-z0-9][A-Za-z0-9._-]*",
     model=r"[a-z0-9-]+-\d+",
     map="[a-z0-9-]+",
+    comparison="[a-z0-9-]+",
 
 
 # Without a target: the demo's map and its scores.

@@ -40,6 +40,20 @@ def pools_of(path: Path, area: Area, run: str) -> list[str]:
     return list(area.train_of(run).train_on or [path.stem])
 
 
+def learnt_from(path: Path, area: Area, run: str) -> set[tuple[str, int | None]]:
+    """Areas whose patches a run has seen, itself or in the runs that it starts from.
+
+    Each with the side of the patches, None for those that the area is mainly of.
+    """
+    chosen = area.train_of(run)
+    found = {(name, chosen.size) for name in pools_of(path, area, run)}
+    if chosen.init:
+        other, theirs = run_beside(path, chosen.init, "train.init")
+        start = path.with_name(f"{chosen.init.partition('/')[0]}.yaml")
+        found |= learnt_from(start, other, theirs)
+    return found
+
+
 def init_of(path: Path, area: Area, model: str) -> Path | None:
     """The trained model that a model starts from: of the same seed if there is one."""
     run, seed = area.run_and_seed(model)

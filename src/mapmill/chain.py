@@ -12,9 +12,10 @@ VERSION = {
     "downsample": 2,
     "select": 3,
     "pack": 3,
-    "train": 4,
+    "train": 5,
     "predict": 2,
     "mosaic": 2,
     "assess": 4,
     "tabulate": 1,
+    "compare": 1,
 }

@@ -31,9 +31,10 @@ ARGUMENTS: dict[str, list[str]] = {
     "mosaic": ["map", "output", "item", "confidence", "figure"],
     "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary", "sure", "errors"],
     "tabulate": ["output", "changes"],
+    "compare": ["comparison", "output", "models", "figure"],
 }
 """Positional arguments; one with a ? may be left out: then it is not written."""
-NAMES = {"period", "block", "file", "model", "map"}
+NAMES = {"period", "block", "file", "model", "map", "comparison"}
 """Arguments that are names; all others are paths."""
 THREADED = {"compose", "downsample", "select", "pack"}
 """Stages with an option --threads; its number changes no byte of what they write."""
@@ -49,6 +50,7 @@ HELP = {
     "mosaic": "join the blocks to one georeferenced file",
     "assess": "score a map",
     "tabulate": "count the areas of maps, by class and unit",
+    "compare": "score runs side by side",
 }
 
 
@@ -210,6 +212,8 @@ def _check(area: Path) -> None:
             for chip in chips:
                 if not chip.mask:
                     print(layout.predict(name, chip.name))
+    for name in loaded.compare:
+        print(layout.compare(name))
 
 
 def _check_files(path: Path, area: Any) -> None:

@@ -1,5 +1,6 @@
 """The area file as one value: one grid, the imagery, the labels and every choice of every stage."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from mapmill.sections import (
     Box,
     Chips,
     ClassEntry,
+    Compare,
     Compose,
     Download,
     Downsample,
@@ -35,6 +37,9 @@ from mapmill.sections import (
     Train,
 )
 
+OF_FOLD = re.compile(r"(?P<run>.+)-fold(?P<fold>0|[1-9]\d*)-(?P<seed>\d+)")
+"""Name of a model for one fold."""
+
 
 def _below(error: ValidationError, *keys: str) -> ValidationError:
     """The same mistakes, `keys` further down."""
@@ -55,6 +60,9 @@ class Area(Section):
     """Credits that travel with every product and picture."""
     license: str = "other"
     """SPDX identifier of the map's licence, or `other`."""
+    like: Name | None = None
+    """Another area in the same folder: all that is left out here is as there, key by key of each
+    section."""
     grid: GridSection | None = None
     aoi: str | None = None
     """Polygons (any CRS) of the area of interest: blocks wholly outside are not worked on."""
@@ -83,6 +91,8 @@ class Area(Section):
     tabulate: Tabulate = Tabulate()
     runs: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     """Named sets of changes to `train`."""
+    compare: dict[Name, Compare] = Field(default_factory=dict)
+    """Named comparisons of runs."""
     maps: dict[Name, Map] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -99,6 +109,7 @@ class Area(Section):
             "periods": self.periods,
             "runs": self.runs,
             "maps": self.maps,
+            "compare": self.compare,
         }
         known = list(named[kind])
         if name not in known:
@@ -199,16 +210,36 @@ class Area(Section):
         """Names of a run's models, `{run}-{seed}`."""
         return [f"{run}-{seed}" for seed in self.train_of(run).seeds]
 
+    def folds_of(self, run: str) -> list[str]:
+        """Names of a run's models for each fold, `{run}-fold{k}-{seed}`; none without folds."""
+        chosen = self.train_of(run)
+        folds = self.split().folds if self.select and chosen.periods != "channels" else None
+        return [f"{run}-fold{fold}-{seed}" for fold in range(folds or 0) for seed in chosen.seeds]
+
+    def models_of_comparison(self, name: str) -> dict[str, list[str]]:
+        """Names of the models that a comparison scores, by run."""
+        self._known("compare", name)
+        named = self.folds_of if self.compare[name].folds else self.seeds_of
+        return {run: named(run) for run in self.compare[name].runs}
+
     def run_and_seed(self, model: str) -> tuple[str, int]:
         """Split a model's name into run and seed."""
-        run, _, seed = model.rpartition("-")
+        found = OF_FOLD.fullmatch(model)
+        run, _, seed = (found["run"], "", found["seed"]) if found else model.rpartition("-")
         if not seed.isdecimal():
             raise ConfigError(f"model {model}", "no seed", "RUN-SEED, such as unet-1", "name it so")
         self._known("runs", run)
-        if model not in self.seeds_of(run):
-            known = ", ".join(self.seeds_of(run))
-            raise ConfigError(f"model {model}", "no such seed", f"one of {known}", "see seeds")
+        models = self.folds_of(run) if found else self.seeds_of(run)
+        if model not in models:
+            what = "fold or seed" if found else "seed"
+            known = ", ".join(models) or "none, without select.split.folds"
+            raise ConfigError(f"model {model}", f"no such {what}", f"one of {known}", "see seeds")
         return run, int(seed)
+
+    def fold_of(self, model: str) -> int | None:
+        """The fold that a model is tested on; None of one that is not for a fold."""
+        found = OF_FOLD.fullmatch(model)
+        return int(found["fold"]) if found else None
 
     def periods_of(self, map_name: str) -> list[str]:
         """Periods that a map averages over."""

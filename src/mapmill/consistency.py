@@ -3,6 +3,7 @@
 They raise a ValueError whose message is `key: what is wrong`.
 """
 
+from mapmill.comparisons import comparisons_fit
 from mapmill.config import Area
 from mapmill.derive import metres_of, planned
 from mapmill.grid import Window
@@ -202,6 +203,13 @@ def features_fit(area: Area) -> None:
         except ValueError as error:
             _, _, problem = str(error).partition(": ")
             raise ValueError(f"train.features (run {name}): {problem}") from None
+        without = area.train_of(name).without
+        for band in without:
+            if band not in area.bands:
+                known = ", ".join(area.bands)
+                raise ValueError(f"train.without (run {name}): {band}, none of the bands ({known})")
+        if set(without) == set(area.bands) and not area.train_of(name).features:
+            raise ValueError(f"train.without (run {name}): all bands; nothing is left to see")
 
 
 def fractions_fit(area: Area) -> None:
@@ -308,6 +316,7 @@ CHECKS = (
     labels_fit,
     something_to_learn_from,
     maps_fit,
+    comparisons_fit,
     sources_fit,
     window_fits,
     tiles_fit,

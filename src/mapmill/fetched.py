@@ -61,7 +61,7 @@ def wanted(area: Area, layout: Layout) -> Wanted:
         others["sample.whl"] = None
     if area.labels and area.labels.url:
         others[labels_file(area)] = area.labels.size
-    for run in area.runs:
+    for run in {made.run: None for made in area.maps.values() if made.run}:  # others: on demand
         weights, name = area.train_of(run).weights, weights_file(area, run)
         if weights and weights.url and name:
             others[name] = weights.size

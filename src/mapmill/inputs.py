@@ -16,7 +16,7 @@ from mapmill.nets.model import Card
 
 
 def inputs_of(image_NCHW: Tensor, valid_NHW: Tensor, card: Card) -> Tensor:
-    """Bands and channels computed from them (N, C, H, W) float32, as the net takes them.
+    """Bands that are shown, and channels computed (N, C, H, W) float32, as the net takes them.
 
     Parameters
     ----------
@@ -37,6 +37,9 @@ def shown(image_NCHW: Tensor, valid_NPHW: Tensor, card: Card) -> Tensor:
     for number, part in enumerate(card.each()):
         image, valid_NHW = image_NCHW.chunk(valid_NPHW.shape[1], 1)[number], valid_NPHW[:, number]
         whole = with_channels(image.float(), valid_NHW, part.bands, part.channels)
+        if part.without:
+            hidden = [number for number, band in enumerate(part.bands) if band in part.without]
+            whole = whole[:, [n for n in range(whole.shape[1]) if n not in hidden]]
         parts.append(normalise(whole, valid_NHW, part))
     return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 

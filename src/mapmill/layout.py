@@ -96,3 +96,7 @@ class Layout:
     def areas(self, map_name: str) -> Path:
         """Folder of a map's accuracy and areas from a sample."""
         return self.root / "areas" / map_name
+
+    def compare(self, comparison: str) -> Path:
+        """Table of a comparison."""
+        return self.root / "compare" / f"{comparison}.csv"

@@ -58,7 +58,7 @@ def parse_area(path: Path) -> Area:
         raise ConfigError(
             path, f"the name {path.stem!r}", "lower-case letters, digits and hyphens", "rename it"
         )
-    content = _mapping_in(path)
+    content = _like(path, _mapping_in(path))
     labels = content.get("labels")
     if isinstance(labels, dict):
         _read_labels(path, labels)
@@ -73,6 +73,28 @@ def parse_area(path: Path) -> Area:
     except ValueError as error:
         raise _inconsistent(path, "", str(error)) from None
     return area
+
+
+def _like(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The content with all that it leaves to the area that it is `like`.
+
+    Of a section the keys that are given replace those there, whole.
+    """
+    name = content.get("like")
+    if not isinstance(name, str):
+        return content
+    other = path.with_name(f"{name}.yaml")
+    if not other.exists():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise ConfigError(f"{path}: like", f"area {name}", f"one of {known}", "check the name")
+    theirs = _mapping_in(other)
+    if "like" in theirs:
+        found = f"{name}, which is itself like {theirs['like']}"
+        raise ConfigError(f"{path}: like", found, "an area that stands by itself", "name that one")
+    for key, own in content.items():
+        both = isinstance(own, dict) and isinstance(theirs.get(key), dict)
+        theirs[key] = theirs[key] | own if both else own
+    return theirs
 
 
 def _read_labels(path: Path, labels: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapmill.config import Area
 from mapmill.errors import ContractError
+from mapmill.folds import Chosen, Fold, chosen_of
 from mapmill.layout import Layout
 from mapmill.normal import Statistics
 from mapmill.relatives import Held, matched
@@ -30,6 +31,8 @@ class Member:
     """Class here for each class there, 0 to K."""
     scale: float
     offset: float
+    chosen: Chosen
+    """The patches that serve each part."""
 
     @property
     def is_same(self) -> bool:
@@ -40,7 +43,7 @@ class Member:
 
     def statistics(self) -> Statistics:
         """Of the training pixels there, in bands and units here."""
-        found = Statistics.of_store(self.store.attributes["statistics"])
+        found = Statistics.of_store(self.chosen.statistics)
 
         def moved(row: list[float] | None, offset: float) -> Any:
             return row and [row[band] * self.scale + offset for band in self.bands]
@@ -61,6 +64,7 @@ class PatchPool:
     own : name of the area that learns
     size : side of the patches in pixels; by default the one that each store is mainly of
     threads : that decode
+    fold : which of the folds is the test part; by default the parts are those of the stores
     """
 
     periods: Sequence[str] = ()
@@ -73,10 +77,11 @@ class PatchPool:
         pools: Mapping[str, Pool],
         size: int | None = None,
         threads: int = 1,
+        fold: Fold | None = None,
     ) -> None:
         self._classes = len(area.classes)
         self.members = [
-            _member(area, own, name, pool, size, threads) for name, pool in pools.items()
+            _member(area, own, name, pool, size, threads, fold) for name, pool in pools.items()
         ]
         sizes = {m.name: m.store.labels.shape[1] for m in self.members}
         if len(set(sizes.values())) > 1:
@@ -95,7 +100,7 @@ class PatchPool:
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Numbers of the patches of a split."""
-        parts = [m.store.indices(split) + start for m, start in zip(self.members, self._starts)]
+        parts = [m.chosen.parts[split] + start for m, start in zip(self.members, self._starts)]
         return np.concatenate(parts)
 
     def images(self) -> Any:
@@ -177,14 +182,14 @@ class PatchPool:
         """Training pixels of class 1 to K here."""
         total = np.zeros(256, np.int64)
         for member in self.members:
-            np.add.at(total, member.classes[1:], member.store.attributes["class_pixels"])
+            np.add.at(total, member.classes[1:], member.chosen.class_pixels)
         return [int(value) for value in total[1 : self._classes + 1]]
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each band here over the training pixels of all."""
         pixels, means, squares = [], [], []
         for member in self.members:
-            found = member.store.attributes["statistics"]
+            found = member.chosen.statistics
             mean = np.array(found["mean"])[member.bands] * member.scale + member.offset
             sd = np.array(found["sd"])[member.bands] * member.scale
             pixels.append(found["pixels"][0])
@@ -194,7 +199,7 @@ class PatchPool:
         mean = np.tensordot(share, np.stack(means), axes=1)
         variance = np.maximum(np.tensordot(share, np.stack(squares), axes=1) - mean**2, 0)
         if self._native:  # the store's own numbers, not rounded once more
-            found = self.members[0].store.attributes["statistics"]
+            found = self.members[0].chosen.statistics
             return found["mean"], found["sd"]
         return mean.tolist(), np.sqrt(variance).tolist()
 
@@ -244,7 +249,15 @@ class Taken:
         return self._read(np.asarray(numbers, np.int64))
 
 
-def _member(area: Area, own: str, name: str, pool: Pool, size: int | None, threads: int) -> Member:
+def _member(
+    area: Area,
+    own: str,
+    name: str,
+    pool: Pool,
+    size: int | None,
+    threads: int,
+    fold: Fold | None,
+) -> Member:
     """One area's patches, after checking that bands, classes and units agree or are mapped."""
     store = store_of(Layout(name).patches, size, threads)
     kept = store.attributes
@@ -259,4 +272,5 @@ def _member(area: Area, own: str, name: str, pool: Pool, size: int | None, threa
         )
     numbers, classes = matched(area, pool, held, store.folder, f"train.train_on.{name}")
     there = np.array([0, *classes], np.uint8)
-    return Member(name, store, numbers, there, pool.scale, pool.offset)
+    chosen = chosen_of(store, fold)
+    return Member(name, store, numbers, there, pool.scale, pool.offset, chosen)

@@ -57,6 +57,9 @@ def check_relatives(path: Path, area: Area) -> None:
             _check_init(path, area, name, chosen.init)
         if chosen.train_on:
             _check_pools(path, area, name, chosen.train_on)
+    for name, comparison in area.compare.items():
+        for run in comparison.runs if comparison.folds else ():
+            _check_folds(path, area, f"compare.{name}.folds (run {run})", run)
 
 
 def joined_periods(area: Area, run: str) -> list[str]:
@@ -95,6 +98,7 @@ def _check_init(path: Path, area: Area, name: str, named: str) -> None:
     _agree(path, key, named, "joined periods", joined_there or ["none"], joined_here or ["none"])
     named_there, named_here = other.train_of(run).channel_names, chosen.channel_names
     _agree(path, key, named, "features", named_there or ["none"], named_here or ["none"])
+    _agree(path, key, named, "without", other.train_of(run).without, chosen.without)
     chain = [f"{path.stem}/{name}"]
     while named not in chain:
         chain.append(named)
@@ -133,6 +137,22 @@ def _check_pools(path: Path, area: Area, run: str, pools: dict[str, Pool]) -> No
         raise ConfigError(
             f"{path}: train.train_on (run {run})", found, "patches of one size", "set train.size"
         )
+
+
+def _check_folds(path: Path, area: Area, key: str, run: str) -> None:
+    """A run that is trained for each fold has seen no other fold before, here or elsewhere."""
+    chosen, place = area.train_of(run), f"{path}: {key}"
+    if chosen.init:
+        remedy = "take init out, or folds"
+        raise ConfigError(place, f"init: {chosen.init}", "runs that start afresh", remedy)
+    for name in [name for name in chosen.train_on or () if name != path.stem]:
+        other = area_beside(path, name, key)
+        theirs, ours = (
+            f"{each.split().folds or 'no'} folds on {'chips' if each.chips else 'a grid'}"
+            for each in (other, area)
+        )
+        if theirs != ours:
+            raise ConfigError(place, f"{theirs} in {name}", ours, "make them agree")
 
 
 class Held(NamedTuple):

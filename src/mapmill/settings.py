@@ -24,7 +24,7 @@ def settings(area: Area, stage: str, name: str | None = None) -> dict[str, Any]:
     ----------
     stage : name of the stage
     name : the period for `search`, the file for `download`, the model for `train`, the map for
-        `predict` and `mosaic`
+        `predict` and `mosaic`, the comparison for `compare`
     """
     content = area.model_dump(mode="json")
     result = {"version": VERSION[stage]} | _section(area, content, stage, name or "")
@@ -56,7 +56,7 @@ def _after_patches(area: Area, content: dict[str, Any], stage: str, name: str) -
         run = area.run_of(name)
         result["models"] = area.seeds_of(run) if run else area.model
         result["periods"] = area.periods_of(name)
-    if stage in ("mosaic", "assess"):
+    if stage in ("mosaic", "assess", "compare"):
         shown = ("classes", "attribution", "title", "license")
         result |= {key: content[key] for key in shown}
     if stage == "tabulate":
@@ -69,18 +69,29 @@ def _section(area: Area, content: dict[str, Any], stage: str, name: str) -> dict
     """The stage's own section, or what of it concerns `name`."""
     if stage == "train":
         run, seed = area.run_and_seed(name)
-        chosen = area.train_of(run).model_dump(mode="json", exclude={"seeds", "resident"})
-        return chosen | {"seed": seed}
+        own = area.train_of(run).model_dump(mode="json", exclude={"seeds", "resident"})
+        return own | {"seed": seed} | _fold(area, name)
+    if stage == "compare":
+        models = area.models_of_comparison(name)
+        return {"models": models, "runs": {run: content["runs"][run] for run in models}}
     if stage == "search":
-        own: dict[str, Any] = content["search"]
-        own = own | {"periods": area.period(name).model_dump(mode="json")}
-        return own | (_asked_of_catalogue(area, content) if area.source in CATALOGUES else {})
+        asked: dict[str, Any] = content["search"]
+        asked = asked | {"periods": area.period(name).model_dump(mode="json")}
+        return asked | (_asked_of_catalogue(area, content) if area.source in CATALOGUES else {})
     if stage == "download":
         return _download(area, content, name)
     section: dict[str, Any] = content[stage] or {}
     if stage == "downsample":  # the fraction is always written; whether it is packed is told here
         return {key: value for key, value in section.items() if key != "fraction"}
     return section
+
+
+def _fold(area: Area, model: str) -> dict[str, Any]:
+    """What a model for one fold depends on beside its run."""
+    fold = area.fold_of(model)
+    if fold is None:
+        return {}
+    return {"fold": fold, "folds": area.split().folds, "buffer_px": buffer_of(area)}
 
 
 def _download(area: Area, content: dict[str, Any], name: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ LEVELS = [
     | {"formulas", "channels"},
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
     | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"}
-    | {"derive", "relatives"},
+    | {"derive", "relatives", "comparisons"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
     | {"balance", "borders", "checkpoint", "rates", "optimise", "feed"}
     | {"ranks", "resident", "compiling"}
@@ -37,6 +37,7 @@ LEVELS = [
     | {"allocation", "draw", "estimators", "interpreted", "pixel_area", "sample", "sample_files"}
     | {"boundary", "calibration", "score_figures", "scored"}
     | {"area_estimates", "unit_pixels", "tables"}
+    | {"folds", "apart", "cards", "comparing", "compare_figure"}
     | {"mapsheet", "vrt", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},
     {"cli", "__main__"},
@@ -190,7 +191,7 @@ def test_help_names_every_stage():
     """Otherwise a stage of the workflow could not be called by hand."""
     lines = [line.split() for line in run("-c", HELP).stdout.splitlines()]
     stages = {module.removeprefix("stages.") for module in MODULES if "stages." in module}
-    assert stages == set(VERSION) and len(stages) == 11
+    assert stages == set(VERSION) and len(stages) == 12
     assert stages <= {words[0] for words in lines if words}
 
 

@@ -305,7 +305,7 @@ def test_a_place_without_labels(made):
     """A neighbour of a labelled area could not be mapped by the model that was trained there."""
     folder, server = made
     asked = server.count("asset")
-    without = ("labels", "select", "train", "runs", "assess")
+    without = ("labels", "select", "train", "runs", "compare", "assess")
     add_area(folder, "bare", without=without, model="cerrado/unet", maps={"landcover": {}})
     jobs = planned(folder, "results/bare_landcover.tif", **{"BDC_BASE_URL": server.api_url})
     assert set(jobs) == {"search", "compose", "predict", "mosaic"}, jobs

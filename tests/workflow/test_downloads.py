@@ -187,6 +187,7 @@ def content_of_catalonia():
     content["train"] |= {"seeds": [1], "absent_classes": "warn"}
     content["predict"], content["assess"] = {"tile": 128}, {"block": 64}
     content["runs"], content["maps"] = {"unet": {}}, {"landcover": {"run": "unet"}}
+    del content["compare"]
     return content
 
 

@@ -10,6 +10,7 @@ from mapmill.areafile import (
     halo_of,
     init_of,
     labels_file,
+    learnt_from,
     load_area,
     models_of,
     pools_of,
@@ -283,4 +284,21 @@ def assess_inputs(wildcards):
         str(layout.leak),
         *patches,
         *images_and_labels(wildcards),
+    ]
+
+
+@plainly
+def compare_inputs(wildcards):
+    """The models of all runs, and the patches that they are scored on or have learnt from."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    named = area.models_of_comparison(wildcards.comparison)
+    seen = {
+        name for run in named for name, _ in learnt_from(path_of(wildcards), area, run)
+    }
+    stores = [
+        str(Layout(name).patches / "zarr.json")
+        for name in sorted(seen | {wildcards.area})
+    ]
+    return stores + [
+        str(layout.model(model)) for own in named.values() for model in own
     ]

@@ -64,6 +64,8 @@ class Card:
     """What `reach` measured, in pixels or "global"; None where nobody did."""
     features: list[dict[str, Any]] = field(default_factory=list)
     """Channels computed from the bands, after them; see `Channel`."""
+    without: list[str] = field(default_factory=list)
+    """Bands that the net is not shown."""
     normalise: str = "standard"
     """One of normal.METHODS."""
     shift: list[float] = field(default_factory=list)
@@ -99,7 +101,8 @@ class Card:
     @property
     def seen(self) -> list[str]:
         """Names of bands and channels as the net sees them, in one period."""
-        return [*self.bands, *names_shown(self.each()[0].channels)]
+        bands = [band for band in self.bands if band not in self.without]
+        return [*bands, *names_shown(self.each()[0].channels)]
 
     @property
     def inputs(self) -> list[str]:

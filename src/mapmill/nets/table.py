@@ -38,8 +38,8 @@ def _channels(area: Area, run: str, chosen: Train) -> int:
     """Number of channels that a net is shown: bands, those computed from them; of each period."""
     try:
         made = sum(channel.shown for channel in planned(chosen, area.bands, metres_of(area)))
-        periods = len(joined_periods(area, run))
-        return (len(area.bands) + made + 1) * periods or len(area.bands) + made
+        periods, bands = len(joined_periods(area, run)), len(area.bands) - len(chosen.without)
+        return (bands + made + 1) * periods or bands + made
     except ValueError as error:
         raise ContractError("train", str(error), "channels of its bands", "correct it") from None
 

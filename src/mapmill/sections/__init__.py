@@ -13,6 +13,7 @@ from mapmill.sections.acquire import (
     Remote,
 )
 from mapmill.sections.base import SPLITS, VECTOR_SUFFIXES, Box, Line, Name, RunOfArea, Section
+from mapmill.sections.compare import Compare
 from mapmill.sections.compose import Compose, Mask, Pansharpen
 from mapmill.sections.downsample import Downsample
 from mapmill.sections.features import Feature, Inputs
@@ -44,6 +45,7 @@ __all__ = [
     "ChipImages",
     "Chips",
     "ClassEntry",
+    "Compare",
     "Compose",
     "Download",
     "Downsample",

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mapmill.channels import FILTERS
 from mapmill.formulas import parsed
-from mapmill.sections.base import Line, Section
+from mapmill.sections.base import Distinct, Line, Section
 
 KINDS = ("index", "formula", *FILTERS)
 USES: dict[str, dict[str, Any]] = {
@@ -133,6 +133,8 @@ class Inputs(Section):
     features: Features = Field(default_factory=list)
     """Channels computed from the bands, after them: an index by name, or a mapping such as
     {median: B04, size: 5}. See docs/features.md."""
+    without: Annotated[list[str], Distinct] = Field(default_factory=list)
+    """Bands of the image that the net is not shown; features may still be computed from them."""
     roles: dict[str, str] = Field(default_factory=dict)
     """Symbol in formulas -> band, where the bands have other names than Sentinel-2's: {N: NIR}."""
     reflectance: float | None = Field(default=None, gt=0)

@@ -8,13 +8,14 @@ import torch
 from numpy.typing import NDArray
 
 from mapmill.areafile import load_area, models_of
+from mapmill.cards import load_fitting
 from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.extent import grid_block
 from mapmill.grid import Window
 from mapmill.infer import Predictor, Reader, tiles_of
 from mapmill.layout import Layout
-from mapmill.nets.model import choose_device, load_model
+from mapmill.nets.model import choose_device
 from mapmill.pieces import Piece, Pieces, side_by_side
 from mapmill.progress import track
 from mapmill.provenance import file_digest, tags
@@ -95,19 +96,7 @@ def load_predictor(area: Area, path: Path) -> Predictor:
     ContractError
         if it was trained on other bands, classes or units.
     """
-    net, card = load_model(path)
-    for what, found, expected in (
-        ("bands", card.bands, area.bands),
-        ("classes", card.classes, area.class_names),
-        ("units", [card.units], [area.compose.units if card.units else ""]),
-    ):
-        if found != expected:
-            raise ContractError(
-                path,
-                f"{what} {', '.join(found)}",
-                f"{', '.join(expected)} as in the area",
-                "train again or correct the area file",
-            )
+    net, card = load_fitting(area, path)
     device = choose_device(area.predict.device)
     return Predictor.of(net, card, device, area.predict.context)
 

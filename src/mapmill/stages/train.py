@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, fields, replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mapmill.errors import ContractError
 from mapmill.features.settle import sampled, settle, shifts_and_scales
 from mapmill.feed import Patches
 from mapmill.fit import Fit, Look
+from mapmill.folds import Fold
 from mapmill.joined import JoinedPool
 from mapmill.layout import Layout
 from mapmill.nets.model import Card, Net, choose_device, load_model, save_model, with_reach
@@ -41,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 def run(area_path: Path, model: str, output: Path, history_path: Path, figure: Path) -> None:
-    """Train `model` (`{run}-{seed}`) and write it, its history and its curves.
+    """Train `model` (`{run}-{seed}`, or `{run}-fold{k}-{seed}`); write it, its history and curves.
 
     Beside the model stands a checkpoint until it is finished: a run that was stopped goes on from
     it, unless MAPMILL_AFRESH is set. Of several processes the first one writes.
@@ -57,10 +59,13 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     chosen = area.train_of(run_name)
     pools = chosen.train_on or {area_path.stem: Pool()}
     checkpoint = output.with_name("checkpoint.safetensors")
-    kind = JoinedPool if chosen.periods == "channels" else PatchPool
+    source = (area, area_path.stem, pools, chosen.size, chosen.threads)
+    joined = chosen.periods == "channels"
     with (
         together(choose_device(chosen.device)) as ranks,
-        closing(kind(area, area_path.stem, pools, chosen.size, chosen.threads)) as pool,
+        closing(
+            JoinedPool(*source) if joined else PatchPool(*source, Fold.of(area, model))
+        ) as pool,
     ):
         _clear(checkpoint, ranks)
         _check_classes(area, chosen, pool)
@@ -206,7 +211,10 @@ def with_inputs(
         sample = partial(_sample, train, number, len(parts))
         settled, of_channels = settle(channels, card.bands, known, sample)
         both = Statistics.joined([known, of_channels]) if of_channels.mean else known
-        shifts, scales = shifts_and_scales(*shift_and_scale(method, both), settled)
+        numbers = shifts_and_scales(*shift_and_scale(method, both), settled)
+        kept = [band not in chosen.without for band in card.bands]
+        kept += [True] * (len(numbers[0]) - len(kept))
+        shifts, scales = (list(compress(each, kept)) for each in numbers)
         shift, scale = shift + shifts, scale + scales
         features += [asdict(channel) for channel in settled]
         where = f" in {card.periods[number]}" if card.periods else ""
@@ -214,7 +222,8 @@ def with_inputs(
             log.info("channel %s%s: %s", channel.name, where, told(channel))
     if without_end(channels):
         log.warning("%s: tiles leave traces in the map", ", ".join(without_end(channels)))
-    return replace(card, features=features, normalise=method, shift=shift, scale=scale)
+    card = replace(card, features=features, without=chosen.without)
+    return replace(card, normalise=method, shift=shift, scale=scale)
 
 
 def _sample(train: Patches, number: int, periods: int) -> Iterator[tuple[Tensor, Tensor]]:
