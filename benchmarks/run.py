@@ -28,6 +28,8 @@ import downsample
 import downsample_clean
 import pack
 import packing
+import predict
+import predict_free
 import select_tiles
 
 STAGES = {
@@ -37,6 +39,8 @@ STAGES = {
     "select": select_tiles,
     "pack": pack,
     "pack-write": packing,
+    "predict": predict,
+    "predict-free": predict_free,
 }
 
 

@@ -12,8 +12,8 @@ VERSION = {
     "downsample": 2,
     "select": 3,
     "pack": 3,
-    "train": 4,
-    "predict": 2,
+    "train": 5,
+    "predict": 3,
     "mosaic": 2,
     "assess": 3,
 }
