@@ -28,6 +28,8 @@ import downsample
 import downsample_clean
 import pack
 import packing
+import predict
+import predict_free
 import select_tiles
 import train
 
@@ -39,6 +41,8 @@ STAGES = {
     "pack": pack,
     "pack-write": packing,
     "train": train,
+    "predict": predict,
+    "predict-free": predict_free,
 }
 
 

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-from mapmill.channels import reach_of
 from mapmill.config import Area
-from mapmill.derive import planned
 from mapmill.layout import Layout
 from mapmill.parse import parse_area
-from mapmill.reach import reach_bound
 from mapmill.relatives import check_relatives, run_beside
 
 
@@ -76,17 +73,3 @@ def weights_file(area: Area, run: str) -> str | None:
 def labels_file(area: Area) -> str:
     """The download that holds the labels: `labels.*`."""
     return f"labels{area.the_labels().suffix}"
-
-
-def halo_of(path: Path, area: Area, map_name: str) -> int:
-    """Pixels around a block that the nets of a map may look at; never too few."""
-    context, run = area.predict.context, area.run_of(map_name)
-    if run is None:
-        assert area.model is not None  # since maps_fit holds
-        area, run = run_beside(path, area.model, "model")
-    chosen = area.train_of(run)
-    design = chosen.design
-    bound = reach_bound(design)
-    # a tile starts on a multiple of the stride: up to that much more on each side
-    around = reach_of(planned(chosen, area.bands, pixel=1.0, lenient=True))
-    return (context if bound is None else bound) + around + max(32, design.stride)

@@ -27,7 +27,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "select": ["output", "figure", "shift"],
     "pack": ["output"],
     "train": ["model", "output", "history", "figure"],
-    "predict": ["map", "block", "output"],
+    "predict": ["map?", "block?", "output?"],
     "mosaic": ["map", "output", "item", "confidence", "figure"],
     "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary", "sure", "errors"],
     "tabulate": ["output", "changes"],
@@ -65,11 +65,13 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(stage, help=HELP[stage], description=HELP[stage])
         command.add_argument("area", type=Path, help="area file, such as config/areas/demo.yaml")
         for name in arguments:
-            kind, many = (str if name in NAMES else Path), ("?" if name.endswith("?") else None)
-            command.add_argument(name.removesuffix("?"), type=kind, nargs=many)
+            many, bare = ("?" if name.endswith("?") else None), name.removesuffix("?")
+            command.add_argument(bare, type=str if bare in NAMES else Path, nargs=many)
         if stage in THREADED:
             about = "threads to work in; no byte of what is written depends on them"
             command.add_argument("--threads", type=_count, help=about)
+        if stage == "predict":
+            _add_image(command)
     for name, about in (
         ("check", "check an area file and list the targets it makes"),
         ("show", "print the scores of an area's maps and where everything is"),
@@ -122,6 +124,45 @@ def _add_sample(commands: Any) -> None:
     areas.add_argument("--name", default="name", help="their attribute (default name)")
 
 
+IMAGE = {
+    "model": "model file: map an image without an area; the only argument is then the map to write",
+    "image": "raster to map by --model",
+    "bands": "names of the image's bands, in its order, such as B02,B03; by default their own",
+    "mode": "auto, exact or blend",
+    "tile": "side of the squares that are mapped at once",
+    "window": "side of blended windows",
+    "device": "auto, cpu, cuda or mps",
+    "precision": "float32 or bfloat16",
+    "threads": "CPU threads",
+}
+"""Options of `predict` without an area."""
+
+
+def _add_image(command: argparse.ArgumentParser) -> None:
+    """Let `predict` be used with a model and an image instead of an area."""
+    command.usage = (
+        "mapmill predict AREA MAP BLOCK OUTPUT\n"
+        "       mapmill predict --model MODEL --image IMAGE [options] OUTPUT"
+    )
+    kinds: dict[str, Callable[[str], Any]] = {"model": Path, "image": Path, "threads": _count}
+    kinds |= {"tile": int, "window": int}
+    for name, about in IMAGE.items():
+        command.add_argument(f"--{name}", type=kinds.get(name, str), help=about)
+
+
+def _of_image(chosen: dict[str, Any]) -> dict[str, Any] | None:
+    """The options of `predict` without an area, taken out of `chosen`; None if there is an area."""
+    given = {name: chosen.pop(name) for name in IMAGE}
+    places = [chosen[name] for name in ("map", "block", "output")]
+    if (given["model"] is None) != (given["image"] is None):
+        parser().error("predict: --model and --image go together")
+    if given["model"] and any(places):
+        parser().error("predict: with --model the only argument is the map to write")
+    if not given["model"] and not all(places):
+        parser().error("predict: AREA, MAP, BLOCK and OUTPUT, or --model, --image and OUTPUT")
+    return {"output": chosen.pop("area")} | given if given["model"] else None
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"{text}, not 1 to 256")
@@ -136,7 +177,10 @@ def main(arguments: list[str] | None = None) -> int:
     # What GDAL has to say comes with our own line; its raw messages would stand before it.
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
-        if command in VERSION:
+        image = _of_image(chosen) if command == "predict" else None
+        if image:
+            _predict_image(**image)
+        elif command in VERSION:
             threads = chosen.pop("threads", None)
             options = {"threads": threads} if threads else {}
             values = [value for value in chosen.values() if value is not None]
@@ -181,6 +225,12 @@ def _run_stage(stage: str, values: list[str | Path], options: dict[str, int]) ->
     log.info("mapmill %s %s: %s", __version__, stage, " ".join(str(value) for value in values))
     importlib.import_module(f"mapmill.stages.{stage}").run(*values, **options)
     log.info("%s took %.1f s", stage, time.monotonic() - start)
+
+
+def _predict_image(output: Path, model: Path, image: Path, bands: str | None, **given: Any) -> None:
+    from mapmill.predict_image import run, settings_from
+
+    run(output, model, image, bands.split(",") if bands else None, settings_from(given))
 
 
 def _check(area: Path) -> None:

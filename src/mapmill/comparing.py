@@ -146,7 +146,8 @@ def protocol(area: Area, name: str, patches: int, size: int) -> list[str]:
         "Each pixel counts once: where patches overlap, in the one in which it is farthest from "
         "the edge. Periods count one by one. Pixels without label or imagery do not count.",
         "Each patch is mapped by itself, each pixel as its most probable class. Beyond a patch's "
-        "edge the image is its own mirror, as far as the net sees, for all runs alike.",
+        "edge the image is its own mirror, as far as the net sees; a net that sees without end is "
+        "shown the patch alone.",
         "The scores of a model are those of one confusion matrix over all its test pixels.",
         "mean IoU: of the classes that occur in the model's test labels, all alike (macro). IoU of "
         "a class: over the models whose test labels hold it.",

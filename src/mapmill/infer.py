@@ -1,105 +1,269 @@
-"""Prediction of a window with an exact halo. Needs torch and numpy alone; fed with arrays.
+"""Prediction of a window by one net. Needs torch and numpy alone; fed with arrays.
 
-A tile's origin lies on a multiple of the net's stride, counted from the grid's origin, and its
-halo is at least the net's reach: so a pixel's result does not depend on tile or block size.
-A net that looks at the whole image has no such halo; it is shown some context, and its results
-do depend on the tile. Beyond the area's edge the image is reflected.
+exact: a tile's origin lies on a multiple of the net's stride, counted from the grid's origin,
+and its halo is at least the net's reach. blend: overlapping windows of a lattice that starts at
+the grid's origin, averaged with weights. In both a pixel's result does not depend on tile or
+block. Beyond the area's edge the image is its own mirror.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from mapmill.channels import reach_of
+from mapmill import blend
+from mapmill.channels import reach_of, without_end
 from mapmill.errors import ContractError
 from mapmill.grid import Window
 from mapmill.inputs import inputs_of, tensor_of
+from mapmill.mirror import Reader, Seen, read_reflected
 from mapmill.nets.model import Card, Net
 from mapmill.nets.probe import reach
+from mapmill.plan import Lattice, Plan, is_exact, lattice_of, tiles_of, work
 
 Array = NDArray[Any]
 SMALL = 20_480
 """Values of one image up to which PyTorch does not use oneDNN (ConvParams::use_mkldnn)."""
-CONTEXT = 256
-Reader = Callable[[Window], tuple[Array, NDArray[np.bool_]]]
-"""Image (band, y, x) and validity (y, x) of a window within the grid."""
+BATCH_PX = 2**20
+"""Pixels of the windows that go through a net at once, unless one alone has more."""
+Kept = dict[Window, Array]
+"""Weighted probabilities of windows that reach below what was mapped."""
 
 
-@dataclass(frozen=True)
+class Shot(NamedTuple):
+    """One passage through the net."""
+
+    inner: Window
+    """The pixels that it gives probabilities to."""
+    frame: Window
+    """What the net is given."""
+
+
+@dataclass
 class Predictor:
-    """A net on a device, with what it needs of its surroundings."""
+    """A net on a device, and how it is shown the ground."""
 
     net: Net
     card: Card
     device: torch.device
+    plan: Plan
     halo: int
     """Pixels around a tile that are read: the reach of the net and of the channels that it is
-    shown, or else the context."""
-    is_exact: bool = True
-    """Whether the halo holds all that the net reaches."""
+    shown; of blended windows that of the channels alone."""
+    lattice: Lattice | None = None
+    """Of blended windows; None where tiles are exact."""
+    batch_px: int = BATCH_PX
+    """Halved when memory runs out."""
 
     @classmethod
-    def of(cls, net: Net, card: Card, device: torch.device, context: int = CONTEXT) -> "Predictor":
-        """Measure the reach where nobody did and move the net to its device.
+    def of(
+        cls, net: Net, card: Card, device: torch.device, plan: Plan | None = None, name: str = "net"
+    ) -> "Predictor":
+        """Measure the reach where nobody did, choose the mode and move the net to its device.
 
-        Parameters
-        ----------
-        context : pixels around a tile for a net that looks at the whole image; and for one of
-            segmentation-models-pytorch the most that are read, since planning cannot know more
+        Raises
+        ------
+        ContractError
+            naming the model, if `plan.mode` is exact and the net sees without end, or windows are
+            to be blended and nobody says how large.
         """
+        plan = plan or Plan()
         far = card.reach
         if far is None:
             far = reach(net, len(card.inputs), net.stride)
-        is_exact = isinstance(far, int) and (card.net != "smp" or far <= context)
-        halo = far if isinstance(far, int) and is_exact else context
-        halo += reach_of(card.channels)
+        around = reach_of(card.channels)
+        ends = isinstance(far, int) and not without_end(card.channels)
+        ends = ends and (card.net != "smp" or int(far) <= plan.context)
+        halo = int(far) + around if ends else None
         moved = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(moved, card, device, halo, is_exact)
+        if is_exact(plan, halo, name):
+            assert halo is not None
+            return cls(moved, card, device, plan, halo)
+        side = plan.window or card.size
+        if side is None:
+            remedy = "set predict.window to the side of the patches that it learnt from"
+            raise ContractError(name, "no side of its patches", "one in its card", remedy)
+        shown = net.fits(side) - 2 * net.margin
+        return cls(moved, card, device, plan, around, lattice_of(shown, net.stride, plan.overlap))
+
+    @property
+    def told(self) -> str:
+        """The mode and its numbers, on one line."""
+        if self.lattice is None:
+            extra = work(self.plan.tile, self.halo)
+            return f"exact, halo {self.halo} px, {extra:.2f} times the work of tiles without one"
+        times = (self.lattice.side / self.lattice.step) ** 2
+        return (
+            f"blend, windows of {self.lattice.side} px every {self.lattice.step} px, "
+            f"{self.plan.weights} weights, {times:.2f} times the work of windows without overlap"
+        )
+
+    def units(self, window: Window) -> Iterator[Window]:
+        """A window in parts that are worked on at once; they do not change the result.
+
+        Exact tiles go in squares; blended windows in strips, whose lower neighbours go on from
+        the windows that they share.
+        """
+        if self.lattice is None:
+            step = -(-self.plan.tile // self.net.stride) * self.net.stride
+            yield from tiles_of(window, step * max(1, 1024 // step), self.net.stride)
+            return
+        step = self.lattice.step
+        rows = max(step, self.plan.tile**2 // window.width // step * step)
+        for top in range(window.row // step * step, window.row_end, rows):
+            part = Window(top, window.col, rows, window.width).intersect(window)
+            assert part is not None
+            yield part
+
+    def around(self, unit: Window) -> Window:
+        """What has to be seen for a unit."""
+        frames = [shot.frame for shot in self._shots(unit)]
+        top, left = min(f.row for f in frames), min(f.col for f in frames)
+        bottom, right = max(f.row_end for f in frames), max(f.col_end for f in frames)
+        return Window(top, left, bottom - top, right - left)
+
+    def probabilities(self, window: Window, grid: Window, read: Reader) -> Array:
+        """Probabilities (class, y, x) float32 of a window of the grid."""
+        return self.shown(window, read_reflected(self.around(window), grid, read))
+
+    def shown(self, unit: Window, seen: Seen, kept: Kept | None = None) -> Array:
+        """Probabilities (class, y, x) float32 of a unit; 0 for tiles without a valid pixel.
+
+        Parameters
+        ----------
+        kept : of the unit above, from the same image; it is brought up to date
+        """
+        shots = [shot for shot in self._shots(unit) if _has_valid(shot.inner, unit, seen)]
+        if self.lattice is None:
+            return self._side_by_side(unit, shots, seen)
+        return self._blended(unit, shots, seen, {} if kept is None else kept)
+
+    def _shots(self, unit: Window) -> list[Shot]:
+        net = self.net
+        if self.lattice is None:
+            return [
+                Shot(tile, _aligned(tile.grow(self.halo), net))
+                for tile in tiles_of(unit, self.plan.tile, net.stride)
+            ]
+        side, around = self.lattice.side, net.margin + self.halo
+        inner = [
+            Window(row, col, side, side)
+            for row in self.lattice.touching(unit.row, unit.row_end)
+            for col in self.lattice.touching(unit.col, unit.col_end)
+        ]
+        return [Shot(window, window.grow(around)) for window in inner]
+
+    def _side_by_side(self, unit: Window, shots: list[Shot], seen: Seen) -> Array:
+        if [shot.inner for shot in shots] == [unit]:
+            return next(self._softmaxes(shots, seen))
+        result_KYX = np.zeros((len(self.card.classes), unit.height, unit.width), np.float32)
+        for shot, p_KYX in zip(shots, self._softmaxes(shots, seen), strict=True):
+            result_KYX[:, *shot.inner.slices(unit)] = p_KYX
+        return result_KYX
+
+    def _blended(self, unit: Window, shots: list[Shot], seen: Seen, kept: Kept) -> Array:
+        """The weighted mean over windows, summed row by row of the lattice."""
+        assert self.lattice is not None
+        weight = blend.weights(self.plan.weights, self.lattice.side)
+        total_KYX = np.zeros((len(self.card.classes), unit.height, unit.width), np.float32)
+        fresh = self._softmaxes([s for s in shots if s.inner not in kept], seen)
+        for inner, _ in shots:
+            part_KYX = kept.get(inner)
+            if part_KYX is None:
+                part_KYX = next(fresh) * (weight[:, None] * weight)
+            if inner.row_end > unit.row_end:
+                kept[inner] = part_KYX
+            both = inner.intersect(unit)
+            assert both is not None
+            total_KYX[:, *both.slices(unit)] += part_KYX[:, *both.slices(inner)]
+        below = Window(unit.row_end, unit.col, 1, unit.width)
+        for inner in [window for window in kept if not window.intersect(below)]:
+            del kept[inner]
+        rows = blend.sums(weight, self.lattice, unit.row, unit.row_end)
+        cols = blend.sums(weight, self.lattice, unit.col, unit.col_end)
+        return np.asarray(total_KYX / (rows[:, None] * cols))
+
+    def _softmaxes(self, shots: Sequence[Shot], seen: Seen) -> Iterator[Array]:
+        """Probabilities (class, y, x) of each shot, in order; equal sizes go in batches."""
+        for size, group in groupby(shots, lambda shot: (shot.frame.height, shot.frame.width)):
+            alike = list(group)
+            while alike:
+                count = self._at_once(size)
+                try:
+                    found = self._batch(alike[:count], seen)
+                except torch.OutOfMemoryError:
+                    self._halve(min(count, len(alike)), size)
+                    continue
+                yield from found
+                alike = alike[count:]
+
+    def _at_once(self, size: tuple[int, int]) -> int:
+        """How many windows of a size go through the net together.
+
+        On the CPU one where windows are blended: what is summed over a whole image is rounded
+        otherwise in a batch, so that blocks would leave traces.
+        """
+        if self.lattice is not None and self.device.type == "cpu":
+            return 1
+        return max(1, self.batch_px // (size[0] * size[1]))
+
+    def _halve(self, count: int, size: tuple[int, int]) -> None:
+        """Let half as many windows through the net at once from now on."""
+        if count == 1:
+            found = f"no room for one image of {size[0]} x {size[1]} px"
+            remedy = "lower predict.tile, or set predict.device: cpu"
+            raise ContractError(f"memory of {self.device}", found, "enough", remedy) from None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.batch_px = count // 2 * size[0] * size[1]
 
     @torch.inference_mode()
-    def probabilities(self, window: Window, grid: Window, read: Reader) -> Array:
-        """Softmax (class, y, x) float32 of a window of the grid."""
-        stride, margin = self.net.stride, self.net.margin
-        start = [(edge - self.halo) // stride * stride for edge in (window.row, window.col)]
-        ends = [window.row_end + self.halo, window.col_end + self.halo]
-        sizes = [self.net.fits(end - s) for end, s in zip(ends, start, strict=True)]
-        around = Window(*start, *sizes)
-        image_BYX, valid_YX = read_reflected(around, grid, read)
-        valid_NHW = torch.from_numpy(np.ascontiguousarray(valid_YX[None])).to(self.device)
-        tensor = inputs_of(tensor_of(image_BYX[None], self.device), valid_NHW, self.card)
+    def _batch(self, shots: Sequence[Shot], seen: Seen) -> list[Array]:
+        """The net on windows of one size."""
+        places = [shot.frame.slices(seen.window) for shot in shots]
+        image_NCHW = np.stack([seen.image_BYX[:, rows, cols] for rows, cols in places])
+        valid_NHW = torch.from_numpy(np.stack([seen.valid_YX[place] for place in places]))
+        x_NCHW = inputs_of(tensor_of(image_NCHW, self.device), valid_NHW.to(self.device), self.card)
+        logits_NKHW = self._logits(x_NCHW)
+        result = []
+        for shot, logits_KHW in zip(shots, logits_NKHW, strict=False):
+            rows, cols = shot.inner.slices(self._given(shot.frame).grow(-self.net.margin))
+            # Classes last: else the end of a row is rounded by other code than its middle.
+            p_YXK = logits_KHW[:, rows, cols].float().permute(1, 2, 0).contiguous().softmax(-1)
+            result.append(p_YXK.permute(2, 0, 1).contiguous().cpu().numpy())
+        return result
+
+    def _given(self, frame: Window) -> Window:
+        """What of a frame the net is given: not what the channels of blended windows look at."""
+        return frame if self.lattice is None else frame.grow(-self.halo)
+
+    def _logits(self, x_NCHW: Tensor) -> Tensor:
+        if self.lattice is not None and self.halo:
+            x_NCHW = x_NCHW[..., self.halo : -self.halo, self.halo : -self.halo]
+        margin, (height, width) = self.net.margin, x_NCHW.shape[-2:]
         # PyTorch convolves one small image by other code than a large one; two are never small.
         smallest = min(len(self.card.inputs), self.card.width / 2 ** (self.card.depth + 1))
-        if smallest * (sizes[0] - 2 * margin) * (sizes[1] - 2 * margin) <= SMALL:
-            tensor = tensor.expand(2, -1, -1, -1)
-        logits_NKHW = self.net(tensor.contiguous(memory_format=torch.channels_last))
-        rows, cols = window.slices(around.grow(-margin))
-        # Classes last: else the end of a row is rounded by other code than its middle.
-        inner_YXK = logits_NKHW[0, :, rows, cols].float().permute(1, 2, 0).contiguous().softmax(-1)
-        return np.asarray(inner_YXK.permute(2, 0, 1).cpu().numpy())
+        is_small = smallest * (height - 2 * margin) * (width - 2 * margin) <= SMALL
+        if is_small and len(x_NCHW) == 1:
+            x_NCHW = x_NCHW.expand(2, -1, -1, -1)
+        half = self.plan.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            found: Tensor = self.net(x_NCHW.contiguous(memory_format=torch.channels_last))
+        return found
 
 
-def read_reflected(around: Window, grid: Window, read: Reader) -> tuple[Array, Array]:
-    """Read a window that may reach beyond the grid; outside, the image is its own mirror."""
-    inside = around.intersect(grid)
-    if inside is None:
-        raise ContractError(f"window {around}", "no overlap with the grid", "some", "report this")
-    image_BYX, valid_YX = read(inside)
-    pads = (
-        (inside.row - around.row, around.row_end - inside.row_end),
-        (inside.col - around.col, around.col_end - inside.col_end),
-    )
-    return np.pad(image_BYX, ((0, 0), *pads), "reflect"), np.pad(valid_YX, pads, "reflect")
+def _aligned(window: Window, net: Net) -> Window:
+    """The window, larger where the net's stride asks for it."""
+    start = [edge // net.stride * net.stride for edge in (window.row, window.col)]
+    ends = (window.row_end, window.col_end)
+    return Window(*start, *(net.fits(end - s) for end, s in zip(ends, start, strict=True)))
 
 
-def tiles_of(block: Window, size: int, stride: int) -> Iterator[Window]:
-    """The parts of a block cut by a lattice of `size`, rounded up to a multiple of the stride."""
-    step = -(-size // stride) * stride
-    for row in range(block.row // step * step, block.row_end, step):
-        for col in range(block.col // step * step, block.col_end, step):
-            part = Window(row, col, step, step).intersect(block)
-            if part:
-                yield part
+def _has_valid(inner: Window, unit: Window, seen: Seen) -> bool:
+    part = inner.intersect(unit)
+    return part is not None and bool(seen.valid(part).any())

@@ -93,6 +93,11 @@ class PatchPool:
         self._nodata = [member.store.attributes["nodata"] for member in self.members]
 
     @property
+    def side(self) -> int:
+        """Side of the patches, in pixels."""
+        return int(self.members[0].store.labels.shape[1])
+
+    @property
     def nodata(self) -> float | None:
         """Value of missing pixels in the images; None is NaN."""
         nodata: float | None = self._nodata[0] if self._native else None

@@ -8,48 +8,60 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 LOG_EVERY_S = 30.0
+PARTS = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} [{elapsed}<{remaining}, {rate_fmt}]"
+"""A bar of what is no whole number."""
 log = logging.getLogger(__name__)
 
 
-def track(items: Iterable[Item], label: str, total: int, unit: str = "it") -> Iterator[Item]:
+def track(
+    items: Iterable[Item],
+    label: str,
+    total: float,
+    unit: str = "it",
+    size: Callable[[Item], float] = lambda _: 1,
+) -> Iterator[Item]:
     """Yield `items` while showing how many are done, how fast, and how long is left.
 
     Parameters
     ----------
-    total : number of items; 0 where it is not known
+    total : number of items, or the sum of their sizes; 0 where it is not known
+    size : what an item counts, in `unit`
     """
-    size = shutil.get_terminal_size()  # 80 x 24 where the terminal does not know its own
+    terminal = shutil.get_terminal_size()  # 80 x 24 where the terminal does not know its own
     bar = tqdm(
         desc=label,
         total=total or None,
         unit=unit,
         file=sys.stdout,
-        ncols=min(100, size.columns),
-        nrows=size.lines,
+        ncols=min(100, terminal.columns),
+        nrows=terminal.lines,
         leave=False,
         disable=not sys.stdout.isatty(),
+        bar_format=None if isinstance(total, int) else PARTS,
     )
     start = last = time.monotonic()
+    done: float = 0
     with bar:
-        for done, item in enumerate(items):
+        for item in items:
             now = time.monotonic()
             if now - last > LOG_EVERY_S:
                 log.info("%s: %s", label, standing_at(done, total, unit, now - start))
                 last = now
             yield item
-            bar.update()
+            done += size(item)
+            bar.update(size(item))
 
 
-def standing_at(done: int, total: int, unit: str, seconds: float) -> str:
+def standing_at(done: float, total: float, unit: str, seconds: float) -> str:
     """How far work is, such as `12 of 1703 MiB, 3.4 MiB/s, about 8 min left`."""
-    far = f"{done} of {total} {unit}" if total else f"{done} {unit}"
+    far = f"{done:.6g} of {total:.6g} {unit}" if total else f"{done:.6g} {unit}"
     if not done or seconds <= 0:
         return far
     said = f"{far}, {rate_text(done / seconds, unit)}"

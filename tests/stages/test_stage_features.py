@@ -48,7 +48,7 @@ SECTIONS = {
         "sampling": "balanced",
         "features": FEATURES,
     },
-    "predict": {"tile": 64, "threads": 1},
+    "predict": {"mode": "exact", "tile": 64, "threads": 1},
     "runs": {
         "shown": {},
         "plain": {"features": [], "sampling": "random"},

@@ -10,7 +10,16 @@ import rasterio
 import yaml
 from making import SMALL_AREA, simulated_scene, write_area, write_tif
 from safetensors import safe_open
-from stages.stage_steps import PERIOD, compose, downsample, pack, predict, select, train
+from stages.stage_steps import (
+    PERIOD,
+    compose,
+    downsample,
+    pack,
+    predict,
+    refused,
+    select,
+    train,
+)
 
 from mapmill.nets.model import load_model
 
@@ -23,7 +32,7 @@ SECTIONS = {
     "classes": {1: {"name": "dry", "colour": "#000000"}, 2: {"name": "wet", "colour": "#0000ff"}},
     "labels": {"file": "data/labels.tif", "codes": {"1": 1, "2": 2, "3": 2}},
     "train": {"steps": 30, "learning_rate": 0.01, "validate_every": 15, "threads": 1},
-    "predict": {"tile": 64, "threads": 1, "context": 24},
+    "predict": {"tile": 64, "threads": 1},
     "runs": RUNS,
     "maps": {name: {"run": name} for name in RUNS},
 }
@@ -98,14 +107,42 @@ def test_a_threshold_is_that_of_the_second_class(project):
     assert shares == sorted(shares, reverse=True) and shares[0] > shares[2]
 
 
-def test_a_map_that_depends_on_its_tiles_says_so(project, caplog):
-    """A map with seams would be taken for one without."""
+def test_the_log_says_how_the_ground_is_cut(project, caplog):
+    """Nobody could tell why a map took so long, or what it depends on."""
     area, _ = project
-    caplog.set_level("WARNING")
-    predict(area, "one-logit")
-    assert not [r for r in caplog.records if "predict.context" in r.getMessage()]
+    caplog.set_level("INFO")
     predict(area, "whole")
-    told = [r.getMessage() for r in caplog.records if "predict.context" in r.getMessage()]
-    assert told and "whole-1" in told[0] and "24 px around each tile" in told[0]
+    said = [r.getMessage() for r in caplog.records if "blend" in r.getMessage()]
+    assert said and "whole-1: blend, windows of 32 px every 16 px, hann weights, 4.00" in said[0]
+    predict(area, "unpadded")  # it reaches 8 px, four for each level
+    told = [r.getMessage() for r in caplog.records if "unpadded-1: exact" in r.getMessage()]
+    assert told and "halo" in told[0] and "times the work" in told[0]
     with rasterio.open("results/nets/predict/whole/r000c000.tif") as block:
         assert block.read(1).all()
+
+
+def test_exact_is_refused_where_it_cannot_be(project, capsys):
+    """A map that is asked to be exact would not be."""
+    area, _ = project
+    other = area.with_name("nexact.yaml")
+    other.write_text(area.read_text().replace("predict:\n", "predict:\n  mode: exact\n"))
+    compose(other, PERIOD)
+    path = Path("results/nexact/train/whole-1/model.safetensors")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(model_of("whole").read_bytes())
+    line = refused(capsys, "predict", other, "whole", "r000c000", "out.tif")
+    assert "sees without end" in line and "predict.mode: blend" in line
+    assert not Path("out.tif").exists()
+
+
+def test_blended_blocks_leave_no_trace(project):
+    """The edges of blocks would show in a map by a net that looks at the whole image."""
+    area, _ = project
+    expected = predict(area, "whole")
+    other = area.with_name("oneblock.yaml")
+    other.write_text(area.read_text().replace("block: 64", "block: 256"))
+    compose(other, PERIOD)
+    path = Path("results/oneblock/train/whole-1/model.safetensors")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(model_of("whole").read_bytes())
+    np.testing.assert_array_equal(predict(other, "whole"), expected)

@@ -49,7 +49,7 @@ SECTIONS = {
         "seeds": [1, 2],
         "threads": 1,
     },
-    "predict": {"tile": 64, "threads": 1},
+    "predict": {"mode": "exact", "tile": 64, "threads": 1},
     "runs": {"unet": {}, "single": {"seeds": [1]}},
     "maps": {
         "landcover": {"run": "unet"},
@@ -154,7 +154,8 @@ def test_no_seams(project, block, tile):
     expected = predict(area, "spring")
     other = area_with(
         f"b{block}t{tile}",
-        **SECTIONS | {"grid": {"block": block}, "predict": {"tile": tile, "threads": 1}},
+        **SECTIONS
+        | {"grid": {"block": block}, "predict": {"mode": "exact", "tile": tile, "threads": 1}},
     )
     compose(other, PERIOD)
     for model in MODELS:

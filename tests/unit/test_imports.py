@@ -20,15 +20,16 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = Path(mapmill.__file__).parent
 LEVELS = [
     {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach", "design"}
-    | {"formulas", "channels"},
+    | {"formulas", "channels", "plan"},
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
     | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"}
-    | {"derive", "relatives", "comparisons"},
+    | {"derive", "relatives", "comparisons", "halo"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
     | {"balance", "borders", "checkpoint", "rates", "optimise", "feed"}
     | {"ranks", "resident", "compiling"}
     | {"features", "inputs", "normal", "sampling", "augment"}
-    | {"forest", "figures", "fit", "infer", "shift"}
+    | {"forest", "figures", "fit", "infer", "shift", "blend"}
+    | {"ensemble", "flow", "mirror", "outliers", "predict_image"}
     | {"world", "spectra", "simulate", "arrays", "pieces", "pool", "joined", "recode"}
     | {"combine", "observe", "pansharpen", "scene_reading"}
     | {"census", "survey", "split_layer", "tiling", "tile_figures"}
@@ -150,7 +151,17 @@ def run(*command):
 
 def test_training_and_prediction_need_torch_and_numpy_alone():
     """Otherwise the model code could not be taken to a machine without the geographic libraries."""
-    names = ["fit", "infer", "losses", "metrics", "nets.model", "nets.heads", "nets.smp"]
+    names = [
+        "fit",
+        "infer",
+        "ensemble",
+        "flow",
+        "losses",
+        "metrics",
+        "nets.model",
+        "nets.heads",
+        "nets.smp",
+    ]
     names += ["nets.weights", "features.settle", "inputs", "augment", "sampling"]
     names += ["ranks", "resident", "compiling"]
     done = run("-c", ALONE.format(blocked=HEAVY, names=names))

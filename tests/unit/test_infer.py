@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from mapmill.errors import ContractError
 from mapmill.grid import Grid, Window
-from mapmill.infer import Predictor, read_reflected, tiles_of
+from mapmill.infer import Predictor
+from mapmill.mirror import read_reflected
 from mapmill.nets.model import Card, build
+from mapmill.plan import Plan, tiles_of
 
 BANDS, CLASSES = 3, 4
+PLAN = Plan("exact")
 
 
-def predictor(depth=2, seed=0, width=4, context=256, **design):
+def predictor(depth=2, seed=0, width=4, plan=PLAN, **design):
     """A net with random weights and batch-norm statistics that maps noise to several classes."""
     numbers = [10.0, 20, 30], [3.0, 5, 7], {}
     card = Card("unet", width, depth, list("abc"), list("wxyz"), *numbers, **design)
@@ -30,7 +33,7 @@ def predictor(depth=2, seed=0, width=4, context=256, **design):
             torch.nn.init.normal_(module.bias, 0, 0.3)
     with torch.no_grad():
         net.train()(torch.randn(2, BANDS, net.fits(64), net.fits(64)))
-    return Predictor.of(net.eval(), card, torch.device("cpu"), context)
+    return Predictor.of(net.eval(), card, torch.device("cpu"), plan)
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +136,7 @@ def test_tiles_and_blocks_leave_no_trace(depth, width, threads, block, tile):
 def test_local_nets_of_any_design_leave_no_trace(design):
     """Otherwise a choice of the net would bring back the seams, or shift the map by its margin."""
     net, scene = predictor(**design), Scene(61, 83, invalid=0.1)
-    assert net.is_exact
+    assert net.lattice is None
     whole = at_once(net, scene)
     assert len(np.unique(whole.argmax(axis=0))) > 1
     assert_bitwise(in_tiles(net, scene, 50, 16), whole)
@@ -157,29 +160,14 @@ def test_an_unpadded_net_maps_every_pixel(shape):
     np.testing.assert_allclose(at_once(net, scene), exps / exps.sum(axis=0), atol=2e-5)
 
 
-def test_a_global_net_is_shown_the_context_and_says_so():
-    """Otherwise a map that depends on its tiles would be taken for one that does not."""
-    scene, halves = Scene(64, 96), (Window(0, 0, 64, 48), Window(0, 48, 64, 48))
-    for design in ({"norm": "group"}, {"attention": "self"}):
-        net = predictor(context=20, **design)
-        assert (net.halo, net.is_exact) == (20, False)
-        whole = at_once(net, scene)
-        parts = [net.probabilities(part, scene.grid, scene.read) for part in halves]
-        assert np.abs(np.concatenate(parts, axis=2) - whole).max() > 1e-5
-    local = predictor(context=20)
-    assert local.is_exact and local.halo != 20
-
-
-@pytest.mark.parametrize(
-    ("far", "halo", "exact"), [(99, 99, True), (100, 100, True), (101, 100, False)]
-)
-def test_a_net_of_smp_reads_no_more_than_was_planned(far, halo, exact):
+@pytest.mark.parametrize(("far", "exact"), [(99, True), (100, True), (101, False)])
+def test_a_net_of_smp_reads_no_more_than_was_planned(far, exact):
     """Otherwise it would ask for blocks that the workflow has not made."""
-    net = predictor()
-    for kind, expected in (("smp", (halo, exact)), ("unet", (far, True))):
+    net, plan = predictor(), Plan(context=100, window=64)
+    for kind, is_exact in (("smp", exact), ("unet", True)):
         card = replace(net.card, net=kind, reach=far)
-        found = Predictor.of(net.net, card, net.device, 100)
-        assert (found.halo, found.is_exact) == expected
+        found = Predictor.of(net.net, card, net.device, plan)
+        assert (found.halo, found.lattice is None) == (far * is_exact, is_exact)
 
 
 @settings(deadline=None, derandomize=True, max_examples=25)
@@ -219,7 +207,7 @@ def test_the_image_is_mirrored_beyond_the_edge_of_the_area():
     """Otherwise a frame of nodata would spoil the map along the area's edges."""
     scene = Scene(6, 5)
     scene.image[:] = np.arange(30).reshape(6, 5)
-    image_BYX, valid_YX = read_reflected(Window(-2, 2, 5, 5), scene.grid, scene.read)
+    _, image_BYX, valid_YX = read_reflected(Window(-2, 2, 5, 5), scene.grid, scene.read)
     rows, cols = [2, 1, 0, 1, 2], [2, 3, 4, 3, 2]
     expected = [[row * 5 + col for col in cols] for row in rows]
     assert all(np.array_equal(band, expected) for band in image_BYX)

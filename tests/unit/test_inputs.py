@@ -13,10 +13,11 @@ from mapmill.derive import planned
 from mapmill.errors import ContractError
 from mapmill.features.settle import settle, shifts_and_scales
 from mapmill.grid import Window
-from mapmill.infer import Predictor, tiles_of
+from mapmill.infer import Predictor
 from mapmill.inputs import inputs_of, normalise, valid_in
 from mapmill.nets.model import Card, build, load_model
 from mapmill.normal import METHODS, Statistics, shift_and_scale
+from mapmill.plan import tiles_of
 from mapmill.sections import Train
 
 BANDS = ["B02", "B03", "B04", "B08", "DEM"]

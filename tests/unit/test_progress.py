@@ -78,3 +78,14 @@ def test_log_has_a_line_in_half_a_minute_and_no_more(monkeypatch, caplog):
         list(progress.track(range(13), "fetch", 13, "MiB"))
     assert len(caplog.messages) == 3
     assert caplog.messages[0] == "fetch: 3 of 13 MiB, 4.5 MiB/min, about 2 min left"
+
+
+def test_items_of_different_size(caplog, monkeypatch):
+    """The rate of a map would be told in tiles, whose size nobody knows."""
+    monkeypatch.setattr("mapmill.progress.LOG_EVERY_S", -1.0)
+    caplog.set_level("INFO")
+    sizes = [0.5, 1.25, 0.25]
+    assert list(progress.track(sizes, "map", 2.0, "Mpx", lambda size: size)) == sizes
+    said = [record.getMessage() for record in caplog.records]
+    assert "map: 0.5 of 2 Mpx" in said[1] and "map: 1.75 of 2 Mpx" in said[2]
+    assert "Mpx/" in said[2] and "left" in said[2]

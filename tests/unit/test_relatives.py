@@ -1,16 +1,22 @@
 """Areas that name others: their models, patches and first weights exist and fit, or one line."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from making import SMALL_AREA, write_area
 from stages.stage_steps import refused_cleanly
 
-from mapmill.areafile import halo_of, init_of, load_area, models_of, pools_of
+from mapmill.areafile import init_of, load_area, models_of, pools_of
 from mapmill.cli import main
+from mapmill.derive import planned
 from mapmill.errors import ConfigError
+from mapmill.halo import halo_of, plan_of
+from mapmill.infer import Predictor
+from mapmill.mirror import read_reflected
 from mapmill.nets.model import Card, build, with_reach
 
 HERE = Path("config/areas/here.yaml")
@@ -329,28 +335,58 @@ def test_pooled_areas_that_cannot_be():
     assert "did you mean 'scale'?" in mistake(**learning(train_on={"there": {"scael": 2}}))
 
 
+@pytest.mark.parametrize("mode", ["auto", "exact", "blend"])
 @pytest.mark.parametrize(
     "train",
     [
         {"upsample": "bilinear"},
+        {"depth": 3},
         {"padding": "valid", "depth": 1},
         {"attention": "self"},
-        {"norm": "group"},
-        {"net": "smp", "smp": {"arch": "Unet", "encoder": "resnet18"}},
+        {"norm": "group", "crop": 16},
+        {"features": [{"gaussian": "B02", "size": 7, "sigma": 1.0}]},
     ],
     ids=str,
 )
-def test_the_halo_of_other_designs(train):
+def test_no_more_is_read_than_was_planned(train, mode):
     """Blocks would be mapped without the neighbours that the net looks at, or is shown."""
     write("there", train=train)
-    here = area(**BORROWED, predict={"context": 77})
-    design = load_area(Path("config/areas/there.yaml")).train_of("unet").design
-    halo = halo_of(HERE, here, "landcover")
-    if design.sees_all or design.net == "smp":
-        assert halo == 77 + 32
+    here = area(**BORROWED, predict={"mode": mode, "tile": 64})
+    chosen = load_area(Path("config/areas/there.yaml")).train_of("unet")
+    if chosen.design.sees_all and mode == "exact":
         return
-    about = {"bands": ["a"], "classes": ["d", "e"], "mean": [0], "sd": [1], "provenance": {}}
-    assert halo >= with_reach(Card(**about, **vars(design))).reach + design.stride
+    halo, plan = halo_of(HERE, here, "landcover"), plan_of(HERE, here, "landcover")
+    assert plan.window == (chosen.crop or 32)
+    about = {"bands": ["B02", "B03", "B04"], "classes": ["d", "e"], "provenance": {}}
+    about["features"] = [asdict(each) for each in planned(chosen, about["bands"], 10.0)]
+    inputs = 3 + len(about["features"])
+    card = Card(**about, mean=[0] * inputs, sd=[1] * inputs, **vars(chosen.design))
+    predictor = Predictor.of(build(card), with_reach(card), torch.device("cpu"), plan)
+    assert (predictor.lattice is None) == (mode == "exact") or mode == "auto"
+    grid, far = here.the_grid(), 0
+    for block in grid.blocks():
+        near = block.window.grow(halo)
+
+        def read(window, allowed=near):
+            assert window.intersect(grid.window) == window == window.intersect(allowed)
+            shape = (window.height, window.width)
+            return np.zeros((3, *shape), np.uint16), np.ones(shape, bool)
+
+        for unit in predictor.units(block.window):
+            around = predictor.around(unit)
+            read_reflected(around, grid.window, read)
+            far = max(far, block.window.row - around.row, block.window.col - around.col)
+    assert far > 0
+
+
+def test_the_halo_of_nets_that_planning_cannot_know():
+    """Blocks would be mapped without the neighbours that the net looks at, or is shown."""
+    write("there", train={"net": "smp", "smp": {"arch": "Unet", "encoder": "resnet18"}})
+    for context, mode, halo in ((77, "exact", 77 + 32), (200, "auto", 200 + 32)):
+        here = area(**BORROWED, predict={"mode": mode, "context": context})
+        assert halo_of(HERE, here, "landcover") == halo
+    here = area(**BORROWED, predict={"mode": "blend", "window": 256})
+    assert halo_of(HERE, here, "landcover") >= 255
 
 
 def test_fine_tuning_a_net_of_another_design():

@@ -15,11 +15,12 @@ from torch.nn import functional
 from mapmill.design import Design
 from mapmill.errors import ContractError
 from mapmill.grid import Window
-from mapmill.infer import Predictor, tiles_of
+from mapmill.infer import Predictor
 from mapmill.nets.model import Card, build, load_model, save_model
 from mapmill.nets.probe import reach
 from mapmill.nets.resnet import RESNETS, ResNet, ResNetUNet
 from mapmill.nets.weights import adapt, load_encoder_weights, start_from
+from mapmill.plan import Plan, tiles_of
 from mapmill.reach import reach_bound
 
 CARD = Card(
@@ -191,7 +192,7 @@ def test_tiles_leave_no_trace():
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
     with torch.no_grad():
         net.train()(torch.randn(2, 4, 128, 128))
-    predictor = Predictor.of(net.eval(), CARD, torch.device("cpu"))
+    predictor = Predictor.of(net.eval(), CARD, torch.device("cpu"), Plan("exact"))
     grid, read = scene(61, 83)
     whole = predictor.probabilities(grid, grid, read)
     assert len(np.unique(whole.argmax(axis=0))) > 1  # else little could differ

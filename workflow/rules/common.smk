@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 from mapmill.areafile import (
-    halo_of,
     init_of,
     labels_file,
     learnt_from,
@@ -20,6 +19,7 @@ from mapmill.catalogue.items import read_scenes, wanted_files
 from mapmill.chips import chip_named, find_chips
 from mapmill.errors import ConfigError, MapmillError
 from mapmill.extent import blocks_of, grid_block
+from mapmill.halo import halo_of
 from mapmill.layout import Layout
 from mapmill.settings import settings
 from mapmill.tiles import read_tiles, scored_chips

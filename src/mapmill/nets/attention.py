@@ -67,8 +67,16 @@ class Gate(nn.Module):
     def forward(self, skip_NCHW: Tensor, signal_NCHW: Tensor) -> Tensor:
         """The skip, weighed."""
         both = (self.of_skip(skip_NCHW) + self.of_signal(signal_NCHW)).relu()
-        weighed: Tensor = skip_NCHW * self.weigh(both).sigmoid()
+        weighed: Tensor = skip_NCHW * self._weight(self.weigh(both))
         return weighed
+
+    def _weight(self, z_N1HW: Tensor) -> Tensor:
+        if self.training:
+            return z_N1HW.sigmoid()
+        # PyTorch rounds the sigmoid by other code where a thread's share of an image ends, so that
+        # maps would depend on tiles; a softmax over (z, 0), which is the same, has no such ends.
+        both = torch.stack((z_N1HW, torch.zeros_like(z_N1HW)), dim=-1)
+        return both.softmax(dim=-1)[..., 0]
 
 
 class SelfAttention(nn.Module):

@@ -72,6 +72,14 @@ class Card:
     """Subtracted from each input; where it is empty `mean` is."""
     scale: list[float] = field(default_factory=list)
     """What each input is then divided by; where it is empty by `sd`."""
+    size: int | None = None
+    """Side of the patches that it learnt from, in pixels."""
+    resolution: float | None = None
+    """Side of a pixel that it learnt from, in metres; None where nobody knows."""
+    least: list[float] = field(default_factory=list)
+    """Of each band over valid training pixels, in the image's units; empty where nobody knows."""
+    most: list[float] = field(default_factory=list)
+    """Likewise."""
     periods: list[str] = field(default_factory=list)
     """Names of the periods that are joined along the bands, in order; none where the net sees one
     at a time. `mean`, `sd`, `features`, `shift` and `scale` are then those of each, one after

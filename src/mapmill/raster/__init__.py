@@ -6,6 +6,7 @@ area's grid, pixel for pixel, or an error is raised.
 
 from mapmill.raster.blocks import BlockMosaic
 from mapmill.raster.cutting import Cut, cut
+from mapmill.raster.image import Image, opened_image
 from mapmill.raster.on_grid import OUTSIDE, OnGrid, burn, on_grid, read_on_grid
 from mapmill.raster.opening import (
     NOWHERE,
@@ -15,6 +16,7 @@ from mapmill.raster.opening import (
     area_bounds_wgs84,
     footprint_wgs84,
     inspect,
+    metres,
     read_bands,
     read_image,
     valid_pixels,
@@ -29,6 +31,7 @@ __all__ = [
     "BlockMosaic",
     "Cut",
     "Georeference",
+    "Image",
     "OnGrid",
     "RasterInfo",
     "area_bounds_wgs84",
@@ -36,7 +39,9 @@ __all__ = [
     "cut",
     "footprint_wgs84",
     "inspect",
+    "metres",
     "on_grid",
+    "opened_image",
     "raster_by_window",
     "read_bands",
     "read_image",

@@ -138,6 +138,12 @@ def info_of(source: Any, where: str | Path) -> RasterInfo:
     )
 
 
+def metres(info: RasterInfo) -> float | None:
+    """Side of a raster's pixel in metres; None where its CRS is in degrees."""
+    crs = rasterio.crs.CRS.from_user_input(info.crs)
+    return float(info.resolution * crs.linear_units_factor[1]) if crs.is_projected else None
+
+
 def read_image(path: Path) -> tuple[Array, Georeference, float | None]:
     """A whole image (band, y, x) as it is, where it lies, and its declared nodata.
 

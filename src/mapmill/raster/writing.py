@@ -77,6 +77,7 @@ def raster_by_window(
     extent: Window | None = None,
     threads: int = 1,
     sparse: bool = True,
+    cache: int = CACHE,
 ) -> Iterator[Callable[[Window, Array], None]]:
     """Write a GeoTIFF of a grid window by window; it appears when all is written.
 
@@ -88,14 +89,14 @@ def raster_by_window(
     extent : the part of the grid that the file is of; all of it by default
     threads : that compress tiles; they change no byte
     sparse : let tiles that hold nothing but nodata 0 take no room
+    cache : bytes of tiles that GDAL keeps
     """
     whole = extent or grid.window
     profile = _profile(grid.crs, grid.transform(whole), whole, len(bands), dtype, nodata)
     profile |= {"sparse_ok": sparse} | ({"num_threads": threads} if threads > 1 else {})
-    # by itself GDAL would keep tiles in a share of all the memory there is
-    cache = {"GDAL_CACHEMAX": CACHE}
     with whole_file(path) as part:
-        with rasterio.Env(**cache), rasterio.open(part, "w", **profile) as target:
+        # by itself GDAL would keep tiles in a share of all the memory there is
+        with rasterio.Env(GDAL_CACHEMAX=cache), rasterio.open(part, "w", **profile) as target:
             for number, name in enumerate(bands, 1):
                 target.set_band_description(number, name)
             target.update_tags(**tags)

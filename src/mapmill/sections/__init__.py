@@ -26,9 +26,10 @@ from mapmill.sections.imagery import (
     Search,
     SentinelHub,
 )
-from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Predict, Train, Weights
+from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Train, Weights
 from mapmill.sections.net import PRESETS, Smp
 from mapmill.sections.pack import Pack
+from mapmill.sections.predict import Predict
 from mapmill.sections.sample import SampleSection
 from mapmill.sections.select import Select, Split
 from mapmill.sections.tabulate import Tabulate

@@ -117,24 +117,6 @@ class Train(NetKeys, Inputs, Sampling, Loop):
         return self
 
 
-class Predict(Section):
-    """The model over the whole grid."""
-
-    tile: int = Field(default=1024, ge=64)
-    """Side of the square predicted at once, in pixels; it does not change the result, unless the
-    net looks at the whole of it."""
-    context: int = Field(default=256, ge=0, le=4096)
-    """Pixels around a tile that are shown to nets which look at the whole image; all others see
-    exactly what they reach."""
-    threshold: float = Field(default=0.5, gt=0, lt=1)
-    """Of two classes the second is mapped where its probability is larger than this."""
-    threads: int = Field(default=2, ge=1)
-    """CPU threads of one block."""
-    members: bool = True
-    """Where a map is made by several models, keep the class map of each beside their mean."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-
-
 class Mosaic(Section):
     """The published map."""
 

@@ -22,12 +22,15 @@ from mapmill.infer import Predictor
 from mapmill.layout import Layout
 from mapmill.metrics import Matrix
 from mapmill.nets.model import choose_device
+from mapmill.plan import Plan
 from mapmill.pool import PatchPool
 from mapmill.progress import track
 from mapmill.raster import Array, valid_pixels
 from mapmill.sections import Pool
 
 log = logging.getLogger(__name__)
+WHOLE = 2**20
+"""Side of a tile that holds any patch: nets whose reach ends are shown all that they reach."""
 
 
 def run(area_path: Path, comparison: str, output: Path, models: Path, figure: Path) -> None:
@@ -95,7 +98,8 @@ class TestPart:
 def _scored(area: Area, layout: Layout, model: str, part: TestPart) -> Scored:
     """A model's confusion matrix over the test patches, each mapped by itself."""
     net, card = load_fitting(area, layout.model(model))
-    predictor = Predictor.of(net, card, choose_device(area.predict.device), area.predict.context)
+    plan = Plan(tile=WHOLE, window=part.size, overlap=0.0, context=area.predict.context)
+    predictor = Predictor.of(net, card, choose_device(area.predict.device), plan, model)
     total: Matrix = np.zeros((len(area.classes),) * 2, np.int64)
     patch = Window(0, 0, part.size, part.size)
     for image, valid, label_YX in track(part, f"compare {model}", len(part.numbers), "patches"):

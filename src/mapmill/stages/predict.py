@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 from mapmill.areafile import load_area, models_of
 from mapmill.cards import load_fitting
 from mapmill.config import Area
+from mapmill.ensemble import Ensemble, Means, bands_of
 from mapmill.errors import ContractError
 from mapmill.extent import grid_block
+from mapmill.flow import flow
 from mapmill.grid import Window
-from mapmill.infer import Predictor, Reader, tiles_of
+from mapmill.halo import plan_of
+from mapmill.infer import Predictor
 from mapmill.layout import Layout
+from mapmill.mirror import Reader
 from mapmill.nets.model import choose_device
 from mapmill.pieces import Piece, Pieces, side_by_side
+from mapmill.plan import Plan
 from mapmill.progress import track
 from mapmill.provenance import file_digest, tags
 from mapmill.raster import Array, Georeference, valid_pixels, write_image
@@ -33,27 +38,25 @@ def run(area_path: Path, map_name: str, block_name: str, output: Path) -> None:
     area = load_area(area_path)
     layout = Layout(area_path.stem)
     torch.set_num_threads(area.predict.threads)
-    models = models_of(area_path, area, map_name)
-    predictors = [load_predictor(area, path) for path in models.values()]
+    models, plan = models_of(area_path, area, map_name), plan_of(area_path, area, map_name)
+    predictors = [load_predictor(area, path, plan) for path in models.values()]
     _refuse_mixture(models, predictors)
     for model, predictor in zip(models, predictors, strict=True):
-        if not predictor.is_exact:
-            log.warning(
-                "%s looks at more than it is shown: %d px around each tile (predict.context); "
-                "the map depends on that and on predict.tile",
-                model,
-                predictor.halo,
-            )
+        log.info("%s: %s, on %s", model, predictor.told, predictor.device)
     window, place, pieces = _ground(area, layout, map_name, block_name)
     readers = _readers(area, pieces, next(iter(models.values())), predictors[0].card.periods)
+    ensemble = Ensemble(predictors, readers, pieces[0].extent)
     members = list(models) if area.predict.members and len(models) > 1 else []
     result_BYX = np.zeros((2 + len(members), window.height, window.width), np.uint8)
-    stride = max(predictor.net.stride for predictor in predictors)
-    tiles = list(tiles_of(window, area.predict.tile, stride))
-    for tile in track(tiles, f"predict {block_name}", len(tiles), "tiles"):
-        result_BYX[(slice(None), *tile.slices(window))] = predict_tile(
-            predictors, readers, tile, pieces[0].extent, bool(members), area.predict.threshold
-        )
+
+    def write(unit: Window, means: Means) -> None:
+        found_BYX = bands_of(means, area.predict.threshold, bool(members))
+        result_BYX[:, *unit.slices(window)] = found_BYX
+
+    units = flow(ensemble.units(window), ensemble.read, ensemble.probabilities, write)
+    total = window.height * window.width / 1e6
+    for _ in track(units, f"predict {block_name}", total, "Mpx", _megapixels):
+        pass
     digests = {name.replace("/", "-"): file_digest(path) for name, path in models.items()}
     write_image(
         output,
@@ -63,8 +66,11 @@ def run(area_path: Path, map_name: str, block_name: str, output: Path) -> None:
         nodata=0,
         tags=tags(area, "predict", map_name, **digests),
     )
-    halo = max(predictor.halo for predictor in predictors)
-    log.info("%s: %d models, halo %d px, on %s", output, len(models), halo, predictors[0].device)
+    log.info("%s: %d models", output, len(models))
+
+
+def _megapixels(window: Window) -> float:
+    return window.height * window.width / 1e6
 
 
 def _refuse_mixture(models: dict[str, Path], predictors: list[Predictor]) -> None:
@@ -88,17 +94,16 @@ def _ground(
     return window, Georeference(grid.crs, grid.transform(window)), pieces
 
 
-def load_predictor(area: Area, path: Path) -> Predictor:
+def load_predictor(area: Area, path: Path, plan: Plan) -> Predictor:
     """Read a model and check that it fits the area.
 
     Raises
     ------
     ContractError
-        if it was trained on other bands, classes or units.
+        if it was trained on other bands, classes or units, or cannot be used as `plan` says.
     """
     net, card = load_fitting(area, path)
-    device = choose_device(area.predict.device)
-    return Predictor.of(net, card, device, area.predict.context)
+    return Predictor.of(net, card, choose_device(area.predict.device), plan, str(path))
 
 
 def _readers(area: Area, pieces: list[Piece], model: Path, periods: list[str]) -> list[Reader]:
@@ -134,42 +139,3 @@ def _reader(area: Area, piece: Piece) -> Reader:
         return image_BYX, valid_pixels(image_BYX, area.compose.nodata)
 
     return read
-
-
-def predict_tile(
-    predictors: list[Predictor],
-    readers: list[Reader],
-    tile: Window,
-    grid: Window,
-    members: bool,
-    threshold: float = 0.5,
-) -> NDArray[np.uint8]:
-    """(2 + members, y, x): class, confidence, and the class by each model.
-
-    Probabilities are averaged over the models and, pixel by pixel, over the periods with data.
-    The confidence is the probability of the class that is mapped.
-    """
-    seen_YX = np.zeros((tile.height, tile.width), np.int64)
-    total = [np.zeros((len(p.card.classes), tile.height, tile.width)) for p in predictors]
-    for read in readers:
-        valid_YX = read(tile)[1]
-        if not valid_YX.any():
-            continue
-        seen_YX += valid_YX
-        for index, predictor in enumerate(predictors):
-            p_KYX = predictor.probabilities(tile, grid, read)
-            total[index] += np.where(valid_YX, p_KYX, 0)
-    times_YX = np.maximum(seen_YX, 1)
-    mean_KYX = sum(total) / (len(predictors) * times_YX)
-    class_YX = classes_of(mean_KYX, threshold)
-    confidence_YX = np.take_along_axis(mean_KYX, class_YX[None] - 1, axis=0)[0]
-    bands = [class_YX, np.clip(np.rint(100 * confidence_YX), 1, 100)]
-    bands += [classes_of(p_KYX / times_YX, threshold) for p_KYX in total] if members else []
-    return np.where(seen_YX > 0, np.stack(bands), 0).astype(np.uint8)
-
-
-def classes_of(p_KYX: Array, threshold: float = 0.5) -> NDArray[np.int64]:
-    """The most probable class, 1 to K; of two the second where it is above the threshold."""
-    if len(p_KYX) == 2:
-        return np.where((1 - threshold) * p_KYX[1] > threshold * p_KYX[0], 2, 1)
-    return np.asarray(p_KYX.argmax(axis=0) + 1)

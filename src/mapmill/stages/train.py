@@ -171,16 +171,20 @@ def _check_classes(area: Area, chosen: Train, pool: PatchPool) -> None:
 
 
 def _card(area: Area, model: str, chosen: Train, pool: PatchPool) -> Card:
-    mean, sd = pool.statistics()
+    found = pool.all_statistics()
     return Card(
         **vars(chosen.design),
         bands=area.bands,
         classes=area.class_names,
-        mean=mean,
-        sd=sd,
+        mean=found.mean,
+        sd=found.sd,
         provenance=tags(area, "train", model, pack=pool.digest()),
         units=area.compose.units,
         periods=list(pool.periods),
+        size=chosen.crop or pool.side,
+        resolution=metres_of(area),
+        least=found.least or [],
+        most=found.most or [],
     )
 
 
@@ -254,7 +258,7 @@ class Start:
             )
         if (theirs.inputs, theirs.bands) != (card.inputs, card.bands):
             return card  # start_from says what differs
-        kept = ("mean", "sd", "features", "normalise", "shift", "scale")
+        kept = ("mean", "sd", "least", "most", "features", "normalise", "shift", "scale")
         return replace(card, **{key: getattr(theirs, key) for key in kept})
 
     def digests(self) -> list[str]:
