@@ -168,7 +168,8 @@ def forward(folder: Path) -> None:
         size = source.width
     tile = torch.randn(1, len(BANDS), TILE, TILE)
     start = time.perf_counter()
-    for _ in range(-((-size // TILE) ** 2)):
+    squares = -(-size // TILE)
+    for _ in range(squares * squares):
         _logits(net, tile)
     _done(folder, "net alone", start)
 

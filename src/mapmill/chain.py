@@ -12,10 +12,10 @@ VERSION = {
     "downsample": 2,
     "select": 3,
     "pack": 3,
-    "train": 5,
+    "train": 6,
     "predict": 3,
     "mosaic": 2,
     "assess": 4,
     "tabulate": 1,
-    "compare": 1,
+    "compare": 2,
 }
