@@ -1,4 +1,4 @@
-"""The ten stages, in the order of the chain, and the version of each one's output.
+"""The stages, in the order of the chain, and the version of each one's output.
 
 Raise a number when the stage would write something else from equal inputs and settings:
 that, and nothing else in the code, makes the workflow run the stage again. The numbers stand
@@ -13,7 +13,9 @@ VERSION = {
     "select": 3,
     "pack": 3,
     "train": 5,
+    "calibrate": 1,
     "predict": 3,
-    "mosaic": 2,
+    "mosaic": 3,
+    "vectorise": 1,
     "assess": 3,
 }

@@ -27,8 +27,10 @@ ARGUMENTS: dict[str, list[str]] = {
     "select": ["output", "figure", "shift"],
     "pack": ["output"],
     "train": ["model", "output", "history", "figure"],
+    "calibrate": ["map", "output"],
     "predict": ["map?", "block?", "output?"],
     "mosaic": ["map", "output", "item", "confidence", "figure"],
+    "vectorise": ["map", "output"],
     "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary"],
 }
 """Positional arguments; one with a ? may be left out: then it is not written."""
@@ -44,8 +46,10 @@ HELP = {
     "select": "choose the tiles to learn from",
     "pack": "store the chosen tiles as patches",
     "train": "train one model",
+    "calibrate": "measure a map's confidence on the validation part",
     "predict": "map one block",
     "mosaic": "join the blocks to one georeferenced file",
+    "vectorise": "turn a map into polygons",
     "assess": "score a map",
 }
 

@@ -11,6 +11,7 @@ from mapmill.grid import Grid
 from mapmill.sections import (
     Assess,
     Box,
+    Calibrate,
     Chips,
     ClassEntry,
     Compose,
@@ -25,12 +26,14 @@ from mapmill.sections import (
     Pack,
     Period,
     Predict,
+    Provider,
     RunOfArea,
     Search,
     Section,
     Select,
     Split,
     Train,
+    Vectorise,
 )
 
 
@@ -53,6 +56,8 @@ class Area(Section):
     """Credits that travel with every product and picture."""
     license: str = "other"
     """SPDX identifier of the map's licence, or `other`."""
+    providers: list[Provider] = Field(default_factory=list)
+    """Who made and who publishes the map, for its STAC item."""
     grid: GridSection | None = None
     aoi: str | None = None
     """Polygons (any CRS) of the area of interest: blocks wholly outside are not worked on."""
@@ -74,8 +79,10 @@ class Area(Section):
     """May be left out where there are no labels."""
     pack: Pack = Pack()
     train: Train = Train()
+    calibrate: Calibrate = Calibrate()
     predict: Predict = Predict()
     mosaic: Mosaic = Mosaic()
+    vectorise: Vectorise = Vectorise()
     assess: Assess = Assess()
     runs: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     """Named sets of changes to `train`."""

@@ -6,6 +6,7 @@ They raise a ValueError whose message is `key: what is wrong`.
 from mapmill.config import Area
 from mapmill.derive import metres_of, planned
 from mapmill.grid import Window
+from mapmill.mapping_unit import filters_fit
 from mapmill.sections import VECTOR_SUFFIXES
 
 
@@ -252,6 +253,8 @@ def encoders_fit(area: Area) -> None:
 def nets_fit(area: Area) -> None:
     """One logit and its threshold are for two classes; an unpadded net has a patch to look at."""
     count = len(area.classes)
+    if area.predict.is_calibrated and not area.has_labels:
+        raise ValueError("predict.threshold: validation, where there are no labels")
     if area.predict.threshold != 0.5 and count != 2:
         raise ValueError(
             f"predict.threshold: {area.predict.threshold}, for areas of two classes, and there "
@@ -318,4 +321,5 @@ CHECKS = (
     fractions_fit,
     periods_fit,
     nets_fit,
+    filters_fit,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import simulated_scene
+from making import simulated_scene, write_tif
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
 from stages.stage_steps import (
     PERIOD,
@@ -94,6 +94,19 @@ def test_scores_are_those_of_the_pixels(small_area):
         seeds = [part["models"][name]["overall accuracy"][0] for name in ("unet-1", "unet-2")]
         expected = [np.mean(seeds), np.std(seeds, ddof=1)]
         assert part["over_seeds"]["overall accuracy"] == pytest.approx(expected, abs=2e-6)
+
+
+def test_a_filtered_map_is_scored_as_it_is_published(small_area):
+    """Otherwise scores would be those of a map that nobody gets."""
+    area, label_YX, result_BYX = assessed("sieved", mosaic={"minimum_px": 4})
+    published_YX = np.roll(result_BYX[0], 1, axis=0)
+    write_tif(Path("results/sieved_landcover.tif"), published_YX, nodata=0)
+    part = assess(area)["parts"]["test"]
+    for name, mapped_YX in (("map", published_YX), ("unet-2", result_BYX[3])):
+        used = part_of(area, "test") & (label_YX > 0) & (mapped_YX > 0)
+        score = part["models"][name]["overall accuracy"][0]
+        expected = accuracy_score(label_YX[used], mapped_YX[used])
+        assert score == pytest.approx(expected, abs=1e-6)
 
 
 def test_confusion_matrix_is_that_of_the_test_part(small_area):

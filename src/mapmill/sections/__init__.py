@@ -25,10 +25,11 @@ from mapmill.sections.imagery import (
     Search,
     SentinelHub,
 )
-from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Train, Weights
+from mapmill.sections.learn import Assess, Map, Pool, Train, Weights
 from mapmill.sections.net import PRESETS, Smp
 from mapmill.sections.pack import Pack
-from mapmill.sections.predict import Predict
+from mapmill.sections.predict import Calibrate, Predict
+from mapmill.sections.publish import Mosaic, Provider, Vectorise
 from mapmill.sections.select import Select, Split
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "VECTOR_SUFFIXES",
     "Assess",
     "Box",
+    "Calibrate",
     "Catalogue",
     "ChipFiles",
     "ChipImages",
@@ -60,6 +62,7 @@ __all__ = [
     "Period",
     "Pool",
     "Predict",
+    "Provider",
     "Remote",
     "RunOfArea",
     "Sample",
@@ -70,5 +73,6 @@ __all__ = [
     "Smp",
     "Split",
     "Train",
+    "Vectorise",
     "Weights",
 ]

@@ -1,6 +1,6 @@
 """What all sections of an area file share: their base and the kinds of their values."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -14,7 +14,7 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def _no_repeats(values: list[int]) -> list[int]:
+def _no_repeats(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise ValueError(f"a value twice in {values}")
     return values

@@ -8,6 +8,7 @@ import csv
 import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from mapmill.layout import Layout
 from mapmill.metrics import Matrix
 from mapmill.pieces import Pieces, mosaic_of
 from mapmill.progress import track
-from mapmill.raster import Array, read_bands, valid_pixels
+from mapmill.raster import Array, BlockMosaic, Read, read_bands, reading, valid_pixels
 from mapmill.scores import FOREST, SCORES, Counted, by_class, definitions, score_part, summary
 from mapmill.store import PatchStore
 from mapmill.tiles import Tile, read_tiles
@@ -133,7 +134,7 @@ def _count(
     for cell in cells(area, layout, map_name, split, tiles):
         if not cell.label_YX.any():
             continue
-        numbers = [n for n in range(len(cell.bands)) if n != 1]
+        numbers = [n for n, name in enumerate(cell.bands) if name.startswith("class")]
         counted = {_title(cell.bands[n]): cell.mapped_BYX[n] for n in numbers}
         if forest:
             wanted_YX = (cell.label_YX > 0) & (counted["map"] > 0)
@@ -190,12 +191,23 @@ def _blocks(
             for col in range(w.col // side, (w.col_end - 1) // side + 1):
                 touching.setdefault((row, col), set()).add(w)
     cells = track(sorted(touching.items()), f"assess {split}", len(touching), "blocks")
-    for (row, col), windows in cells:
-        cell = Window(row * side, col * side, side, side).intersect(blocks.extent)
-        if cell:
-            label_YX = np.where(_mask(cell, windows), labels.read(cell)[0], 0)
-            name = f"y{cell.row}x{cell.col}"
-            yield Cell(name, label_YX, blocks.read(cell), blocks.bands(), partial(image, cell))
+    with _mapped(area, blocks, layout.map(map_name)) as read:
+        for (row, col), windows in cells:
+            cell = Window(row * side, col * side, side, side).intersect(blocks.extent)
+            if cell:
+                label_YX = np.where(_mask(cell, windows), labels.read(cell)[0], 0)
+                name = f"y{cell.row}x{cell.col}"
+                yield Cell(name, label_YX, read(cell), blocks.bands(), partial(image, cell))
+
+
+@contextmanager
+def _mapped(area: Area, blocks: BlockMosaic, published: Path) -> Iterator[Read]:
+    """Bands of the prediction; where the map has filters, its classes are those of the map."""
+    if not area.mosaic.has_filters:
+        yield blocks.read
+        return
+    with reading(published, blocks.extent) as classes:
+        yield lambda window: np.concatenate([classes(window), blocks.read(window)[1:]])
 
 
 def _mask(cell: Window, windows: set[Window] | list[Window]) -> Array:
