@@ -251,6 +251,27 @@ def test_filters_change_the_map_as_on_the_whole_of_it(large, caplog, monkeypatch
     assert not [p for p in Path("results").rglob("*") if p.name.startswith(".")]
 
 
+def test_layers_are_bands_beside_the_confidence(large):
+    """Otherwise pixels of which the net is certain (0 percent of entropy) would pass for nodata."""
+    area, result_BYX = large
+    there = result_BYX[0] > 0
+    entropy_YX = np.where(there, 100 - result_BYX[1], 0).astype(np.uint8)
+    assert (entropy_YX[there] == 0).any()
+    bands = ["class", "confidence", "class by unet-1", "entropy"]
+    blocks_BYX = np.stack([*result_BYX, result_BYX[0], entropy_YX])
+    write_blocks(area, "predict/landcover", blocks_BYX, bands)
+    path, confidence = mosaic(area)
+    assert cog_validate(confidence, strict=True, quiet=True)[0]
+    with rasterio.open(confidence) as source:
+        assert source.descriptions == ("confidence", "entropy")
+        assert (source.nodata, source.units) == (255, ("percent", "percent"))
+        found = source.read(masked=True)
+    np.testing.assert_array_equal(found.mask, [~there, ~there])
+    np.testing.assert_array_equal(found.data[:, there], [result_BYX[1][there], entropy_YX[there]])
+    assets = json.loads(path.with_suffix(".json").read_text())["assets"]
+    assert [band["name"] for band in assets["confidence"]["bands"]] == ["confidence", "entropy"]
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
