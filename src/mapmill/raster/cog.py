@@ -16,7 +16,7 @@ from mapmill.atomic import aside, whole_file
 from mapmill.errors import ContractError
 from mapmill.grid import Grid, Window
 from mapmill.raster.opening import Array, inspect, opened
-from mapmill.raster.writing import TILE, profile_of, raster_by_window
+from mapmill.raster.writing import TILE, profile_of, put, raster_by_window
 
 STEP = 2 * TILE
 """Side of the parts that a raster is written in: whole tiles of it."""
@@ -127,8 +127,7 @@ def write_cog(
             )
             with rasterio.open(plain, "w", **profile, sparse_ok=nodata == 0) as target:
                 for part in parts_of(extent):
-                    rows, cols = part.slices(extent)
-                    target.write(read(part), window=RasterioWindow.from_slices(rows, cols))
+                    put(path, target, part, extent, read(part))
                 for number, name in enumerate(bands, 1):
                     target.set_band_description(number, name)
                     target.set_band_unit(number, units)
@@ -155,7 +154,7 @@ def _copy(plain: Path, path: Path, overviews: str, compress: str) -> list[Statis
         try:
             copy_raster(plain, part, driver="COG", **options)
         except (RasterioError, CPLE_BaseError) as error:
-            raise ContractError(path, str(error), "a whole map", "check the disk") from None
+            raise ContractError(path, str(error), "a whole map", "make room on the disk") from None
         inspect(part)
         with opened(part) as source:
             return [_statistics(source.tags(number)) for number in source.indexes]

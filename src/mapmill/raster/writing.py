@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
@@ -62,6 +63,22 @@ def write_image(
             read_last_block(source)
 
 
+def put(path: Path, target: Any, window: Window, whole: Window, array_BYX: Array) -> None:
+    """Write a window to a raster of `whole` that is opened for it.
+
+    Raises
+    ------
+    ContractError
+        naming `path`, which the raster is to become, if there is no room.
+    """
+    rows, cols = window.slices(whole)
+    try:
+        target.write(array_BYX, window=RasterioWindow.from_slices(rows, cols))
+    except RasterioError:
+        found = "a file that could not be written whole"
+        raise ContractError(path, found, "a whole one", "make room on the disk") from None
+
+
 @contextmanager
 def raster_by_window(
     path: Path,
@@ -104,8 +121,7 @@ def raster_by_window(
             target.update_tags(**tags)
 
             def write(window: Window, array_BYX: Array) -> None:
-                rows, cols = window.slices(whole)
-                target.write(array_BYX, window=RasterioWindow.from_slices(rows, cols))
+                put(path, target, window, whole, array_BYX)
 
             yield write
         try:
