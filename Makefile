@@ -29,16 +29,18 @@ report: $(STAMP)
 	  snakemake --cores 1 --report results/$(AREA)/report.html $$targets; \
 	  mapmill show config/areas/$(AREA).yaml'
 
-# Small tests two at a time, a file in one process; then the workflow's, which use all cores.
-SMALL := tests/unit tests/stages tests/faults -n 2 --dist loadfile
+# Two files at a time: first the small tests, then the workflow's.
+TWO := -n 2 --dist loadfile
+SMALL := $(TWO) tests/unit tests/stages tests/faults
+WORKFLOW := $(TWO) tests/workflow
 
 test: $(STAMP)
 	$(RUN) python -m pytest -m "not full and not gpu" $(SMALL)
-	$(RUN) python -m pytest -m "not full and not gpu" tests/workflow
+	$(RUN) python -m pytest -m "not full and not gpu" $(WORKFLOW)
 
 test-full: $(STAMP)
 	$(RUN) python -m pytest -m "not gpu" $(SMALL)
-	$(RUN) python -m pytest -m "not gpu" tests/workflow
+	$(RUN) python -m pytest -m "not gpu" $(WORKFLOW)
 
 test-gpu: $(STAMP)
 	$(RUN) python -m pytest -m gpu tests/gpu

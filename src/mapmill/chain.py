@@ -13,9 +13,11 @@ VERSION = {
     "select": 3,
     "pack": 3,
     "train": 6,
+    "calibrate": 1,
     "predict": 3,
-    "mosaic": 2,
-    "assess": 4,
+    "mosaic": 3,
+    "vectorise": 1,
+    "assess": 5,
     "tabulate": 1,
     "compare": 2,
 }

@@ -12,6 +12,7 @@ from mapmill.grid import Grid
 from mapmill.sections import (
     Assess,
     Box,
+    Calibrate,
     Chips,
     ClassEntry,
     Compare,
@@ -27,6 +28,7 @@ from mapmill.sections import (
     Pack,
     Period,
     Predict,
+    Provider,
     RunOfArea,
     SampleSection,
     Search,
@@ -35,6 +37,7 @@ from mapmill.sections import (
     Split,
     Tabulate,
     Train,
+    Vectorise,
 )
 
 OF_FOLD = re.compile(r"(?P<run>.+)-fold(?P<fold>0|[1-9]\d*)-(?P<seed>\d+)")
@@ -60,6 +63,8 @@ class Area(Section):
     """Credits that travel with every product and picture."""
     license: str = "other"
     """SPDX identifier of the map's licence, or `other`."""
+    providers: list[Provider] = Field(default_factory=list)
+    """Who made and who publishes the map, for its STAC item."""
     like: Name | None = None
     """Another area in the same folder: all that is left out here is as there, key by key of each
     section."""
@@ -84,8 +89,10 @@ class Area(Section):
     """May be left out where there are no labels."""
     pack: Pack = Pack()
     train: Train = Train()
+    calibrate: Calibrate = Calibrate()
     predict: Predict = Predict()
     mosaic: Mosaic = Mosaic()
+    vectorise: Vectorise = Vectorise()
     assess: Assess = Assess()
     sample: SampleSection = SampleSection()
     tabulate: Tabulate = Tabulate()

@@ -7,6 +7,7 @@ from mapmill.comparisons import comparisons_fit
 from mapmill.config import Area
 from mapmill.derive import metres_of, planned
 from mapmill.grid import Window
+from mapmill.mapping_unit import filters_fit
 from mapmill.sections import VECTOR_SUFFIXES
 
 
@@ -260,6 +261,8 @@ def encoders_fit(area: Area) -> None:
 def nets_fit(area: Area) -> None:
     """One logit and its threshold are for two classes; an unpadded net has a patch to look at."""
     count = len(area.classes)
+    if area.predict.is_calibrated and not area.has_labels:
+        raise ValueError("predict.threshold: validation, where there are no labels")
     if area.predict.threshold != 0.5 and count != 2:
         raise ValueError(
             f"predict.threshold: {area.predict.threshold}, for areas of two classes, and there "
@@ -327,4 +330,5 @@ CHECKS = (
     fractions_fit,
     periods_fit,
     nets_fit,
+    filters_fit,
 )

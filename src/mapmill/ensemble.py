@@ -1,5 +1,6 @@
 """The models of a map over its periods: mean probabilities of a window, and the classes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from mapmill.grid import Window
 from mapmill.infer import Kept, Predictor
 from mapmill.mirror import Reader, Seen, read_reflected
+from mapmill.quantities import quantities
+from mapmill.temperature import tempered
 
 Array = NDArray[Any]
 
@@ -77,16 +80,25 @@ class Ensemble:
         return Means(np.asarray(mean_KYX), times_YX, alone)
 
 
-def bands_of(means: Means, threshold: float, members: bool) -> NDArray[np.uint8]:
-    """(2 + members, y, x): class, confidence, and the class by each model; 0 without data.
+def bands_of(
+    means: Means,
+    threshold: float,
+    members: bool,
+    temperature: float = 1.0,
+    layers: Sequence[str] = (),
+) -> NDArray[np.uint8]:
+    """(2 + members + layers, y, x): class, confidence, the class by each model; 0 without data.
 
-    The confidence is the probability of the class that is mapped, in percent from 1 to 100.
+    The confidence is the probability of the class that is mapped, in percent from 1 to 100. It
+    and the layers (see `quantities`) are at the temperature; classes do not depend on it.
     """
     class_YX = classes_of(means.p_KYX, threshold)
-    chosen_YX = np.take_along_axis(means.p_KYX, class_YX[None].astype(np.int64) - 1, axis=0)[0]
+    p_KYX = tempered(means.p_KYX, temperature)
+    chosen_YX = np.take_along_axis(p_KYX, class_YX[None].astype(np.int64) - 1, axis=0)[0]
     percent_YX = np.clip(np.rint(100 * chosen_YX.astype(np.float64)), 1, 100).astype(np.uint8)
     alone = [classes_of(p_KYX, threshold) for p_KYX in means.members] if members else []
-    return np.where(means.times_YX > 0, np.stack([class_YX, percent_YX, *alone]), np.uint8(0))
+    bands = [class_YX, percent_YX, *alone, *quantities(p_KYX, layers)]
+    return np.where(means.times_YX > 0, np.stack(bands), np.uint8(0))
 
 
 def classes_of(p_KYX: Array, threshold: float = 0.5) -> NDArray[np.uint8]:

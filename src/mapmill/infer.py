@@ -22,9 +22,11 @@ from mapmill.errors import ContractError
 from mapmill.grid import Window
 from mapmill.inputs import inputs_of, tensor_of
 from mapmill.mirror import Reader, Seen, read_reflected
+from mapmill.nets.heads import vote
 from mapmill.nets.model import Card, Net
 from mapmill.nets.probe import reach
 from mapmill.plan import Lattice, Plan, is_exact, lattice_of, tiles_of, work
+from mapmill.turns import mean_of_turns
 
 Array = NDArray[Any]
 SMALL = 20_480
@@ -73,9 +75,13 @@ class Predictor:
             to be blended and nobody says how large.
         """
         plan = plan or Plan()
+        if plan.vote and card.head != "multi-resolution":
+            remedy = "set predict.vote: false"
+            raise ContractError(name, f"head {card.head}", "head multi-resolution", remedy)
         far = card.reach
         if far is None:
             far = reach(net, len(card.inputs), net.stride)
+        net.all_heads = plan.vote
         around = reach_of(card.channels)
         ends = isinstance(far, int) and not without_end(card.channels)
         ends = ends and (card.net != "smp" or int(far) <= plan.context)
@@ -226,17 +232,29 @@ class Predictor:
     def _batch(self, shots: Sequence[Shot], seen: Seen) -> list[Array]:
         """The net on windows of one size."""
         places = [shot.frame.slices(seen.window) for shot in shots]
-        image_NCHW = np.stack([seen.image_BYX[:, rows, cols] for rows, cols in places])
+        images = np.stack([seen.image_BYX[:, rows, cols] for rows, cols in places])
         valid_NHW = torch.from_numpy(np.stack([seen.valid_YX[place] for place in places]))
-        x_NCHW = inputs_of(tensor_of(image_NCHW, self.device), valid_NHW.to(self.device), self.card)
-        logits_NKHW = self._logits(x_NCHW)
+        image_NCHW, valid_NHW = tensor_of(images, self.device), valid_NHW.to(self.device)
+        turns = self.plan.turns
+        if turns == 1:
+            found_NKHW = self._said(image_NCHW, valid_NHW)
+        else:
+            found_NKHW = mean_of_turns(self._probable, image_NCHW, valid_NHW, turns)
         result = []
-        for shot, logits_KHW in zip(shots, logits_NKHW, strict=False):
+        for shot, found_KHW in zip(shots, found_NKHW, strict=True):
             rows, cols = shot.inner.slices(self._given(shot.frame).grow(-self.net.margin))
-            # Classes last: else the end of a row is rounded by other code than its middle.
-            p_YXK = logits_KHW[:, rows, cols].float().permute(1, 2, 0).contiguous().softmax(-1)
-            result.append(p_YXK.permute(2, 0, 1).contiguous().cpu().numpy())
+            inner_KYX = found_KHW[None, :, rows, cols]
+            p_KYX = _softmax(inner_KYX)[0] if turns == 1 else inner_KYX[0]
+            result.append(p_KYX.contiguous().cpu().numpy())
         return result
+
+    def _said(self, image_NCHW: Tensor, valid_NHW: Tensor) -> Tensor:
+        """Logits of bands as they are in the imagery."""
+        return self._logits(inputs_of(image_NCHW, valid_NHW, self.card))[: len(image_NCHW)]
+
+    def _probable(self, image_NCHW: Tensor, valid_NHW: Tensor) -> Tensor:
+        """Probabilities, likewise."""
+        return _softmax(self._said(image_NCHW, valid_NHW))
 
     def _given(self, frame: Window) -> Window:
         """What of a frame the net is given: not what the channels of blended windows look at."""
@@ -253,8 +271,16 @@ class Predictor:
             x_NCHW = x_NCHW.expand(2, -1, -1, -1)
         half = self.plan.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            found: Tensor = self.net(x_NCHW.contiguous(memory_format=torch.channels_last))
-        return found
+            found = self.net(x_NCHW.contiguous(memory_format=torch.channels_last))
+        logits_NKHW: Tensor = vote(found) if self.plan.vote else found
+        return logits_NKHW
+
+
+def _softmax(logits_NKYX: Tensor) -> Tensor:
+    """Probabilities (N, K, y, x) float32."""
+    # Classes last: else the end of a row is rounded by other code than its middle.
+    last_NYXK = logits_NKYX.float().permute(0, 2, 3, 1).contiguous()
+    return last_NYXK.softmax(-1).permute(0, 3, 1, 2)
 
 
 def _aligned(window: Window, net: Net) -> Window:

@@ -76,6 +76,10 @@ class Layout:
         """Predicted classes of a block."""
         return self.root / "predict" / map_name / f"{block}.tif"
 
+    def calibrate(self, map_name: str) -> Path:
+        """How far a map's confidence can be believed, on the validation part."""
+        return self.root / "calibrate" / f"{map_name}.json"
+
     def map(self, map_name: str) -> Path:
         """The published map."""
         return Path("results") / f"{self.area}_{map_name}.tif"

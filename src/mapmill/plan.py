@@ -25,6 +25,8 @@ class Plan:
     weights: str = "hann"
     context: int = 256
     precision: str = "float32"
+    turns: int = 1
+    vote: bool = False
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def _map(
     ) as put:
 
         def write(unit: Window, means: Means) -> None:
-            put(unit, bands_of(means, chosen.threshold, members=False))
+            put(unit, bands_of(means, float(chosen.threshold), members=False))
 
         units = [unit for block in grid.blocks() for unit in ensemble.units(block.window)]
         total = grid.width * grid.height / 1e6

@@ -104,4 +104,4 @@ def _reliability(top: Axes, below: Axes, rows: Sequence[tuple[int, float, float]
     top.set(xlim=(0, 1), ylim=(0, 1), ylabel="share right")
     top.legend(loc="upper left", frameon=False, fontsize=8)
     below.bar(np.arange(len(rows)) / 10 + 0.05, [r[0] for r in rows], width=0.09, color="0.5")
-    below.set(xlim=(0, 1), xlabel="confidence (probability of the mapped class)", ylabel="pixels")
+    below.set(xlim=(0, 1), xlabel="confidence (probability of its class)", ylabel="pixels")

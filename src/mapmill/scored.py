@@ -1,8 +1,10 @@
 """Pixels of the validation or test part counted: cell by cell, each pixel once."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from mapmill.layout import Layout
 from mapmill.metrics import Matrix
 from mapmill.pieces import Pieces, mosaic_of
 from mapmill.progress import track
-from mapmill.raster import Array, read_bands, valid_pixels
+from mapmill.raster import Array, BlockMosaic, Read, parts_of, read_bands, reading, valid_pixels
 from mapmill.scores import FOREST, Counted
 from mapmill.tiles import Tile, read_tiles
 
@@ -35,7 +37,9 @@ class Cell:
     window: Window
     label_YX: Array
     """0 outside the part."""
-    mapped_BYX: Array
+    map_YX: Array
+    """Classes of the map; of a chip as predicted."""
+    predicted_BYX: Array
     """Bands of the prediction."""
     bands: list[str]
     image: Callable[[], Array]
@@ -56,12 +60,14 @@ def count(
         if not cell.label_YX.any():
             continue
         number = cell.bands.index("confidence")
-        numbers = [n for n in range(len(cell.bands)) if n != number]
-        label_YX, map_YX = cell.label_YX, cell.mapped_BYX[0]
-        sure = sure + calibration.count(label_YX, map_YX, cell.mapped_BYX[number], classes)
+        numbers = [n for n, name in enumerate(cell.bands) if name.startswith("class by ")]
+        label_YX, map_YX, predicted_BYX = cell.label_YX, cell.map_YX, cell.predicted_BYX
+        # confidence is that of the class that was predicted, whatever a filter made of it
+        sure = sure + calibration.count(label_YX, predicted_BYX[0], predicted_BYX[number], classes)
         edges.append(boundary.edge_counts(label_YX, map_YX, classes, area.assess.tolerance))
         windows.append(cell.window)
-        counted = {_title(cell.bands[n]): cell.mapped_BYX[n] for n in numbers}
+        alone = {cell.bands[n].removeprefix("class by "): predicted_BYX[n] for n in numbers}
+        counted = {"map": map_YX} | alone
         if forest:
             wanted_YX = (cell.label_YX > 0) & (counted["map"] > 0)
             counted[FOREST] = forest.classify(cell.image(), wanted_YX)
@@ -73,10 +79,6 @@ def count(
         return nothing(area)
     matrices = {name: np.stack(each) for name, each in found.items()}
     return Counted(names, matrices, windows, np.stack(edges), sure)
-
-
-def _title(band: str) -> str:
-    return "map" if band == "class" else band.removeprefix("class by ")
 
 
 def _chips(
@@ -91,10 +93,9 @@ def _chips(
         piece = pieces.open(name)
         part_YX = mask(piece.extent, windows)
         label_YX = np.where(part_YX, piece.label(piece.extent), 0)
-        mapped_BYX, bands = read_bands(layout.predict(map_name, name))
-        yield Cell(
-            name, piece.extent, label_YX, mapped_BYX, bands, partial(piece.image, piece.extent)
-        )
+        found_BYX, bands = read_bands(layout.predict(map_name, name))
+        image = partial(piece.image, piece.extent)
+        yield Cell(name, piece.extent, label_YX, found_BYX[0], found_BYX, bands, image)
 
 
 def _blocks(
@@ -122,13 +123,41 @@ def _blocks(
             for col in range(w.col // side, (w.col_end - 1) // side + 1):
                 touching.setdefault((row, col), set()).add(w)
     cells = track(sorted(touching.items()), f"assess {split}", len(touching), "blocks")
-    for (row, col), windows in cells:
-        cell = Window(row * side, col * side, side, side).intersect(blocks.extent)
-        if cell:
-            label_YX = np.where(mask(cell, windows), labels.read(cell)[0], 0)
-            name = f"y{cell.row}x{cell.col}"
-            mapped_BYX = blocks.read(cell)
-            yield Cell(name, cell, label_YX, mapped_BYX, blocks.bands(), partial(image, cell))
+    with _published(area, blocks, layout.map(map_name)) as read:
+        for (row, col), windows in cells:
+            cell = Window(row * side, col * side, side, side).intersect(blocks.extent)
+            if cell:
+                label_YX = np.where(mask(cell, windows), labels.read(cell)[0], 0)
+                name, found_BYX = f"y{cell.row}x{cell.col}", blocks.read(cell)
+                map_YX = read(cell)[0] if read else found_BYX[0]
+                shown = partial(image, cell)
+                yield Cell(name, cell, label_YX, map_YX, found_BYX, blocks.bands(), shown)
+
+
+@contextmanager
+def _published(area: Area, blocks: BlockMosaic, path: Path) -> Iterator[Read | None]:
+    """A function that reads the published map; None where it is as predicted."""
+    if not area.mosaic.has_filters:
+        yield None
+        return
+    with reading(path, blocks.extent) as read:
+        yield read
+
+
+def thinned(area: Area, layout: Layout, map_name: str, step: int) -> Array:
+    """(y, x) classes of the published map at every `step`-th pixel, for pictures."""
+    blocks = mosaic_of(area, partial(layout.predict, map_name), 0)
+    extent = blocks.extent
+    with _published(area, blocks, layout.map(map_name)) as read:
+        if read is None:
+            as_predicted_YX: Array = blocks.thin(step, [1])[0]
+            return as_predicted_YX
+        result_YX = np.zeros((-(-extent.height // step), -(-extent.width // step)), np.uint8)
+        for part in parts_of(extent):
+            rows, cols = part.slices(extent)
+            down, right = -rows.start % step, -cols.start % step
+            result_YX[_thin(rows, step), _thin(cols, step)] = read(part)[0, down::step, right::step]
+        return result_YX
 
 
 def mask(cell: Window, windows: Iterable[Window], step: int = 1) -> Array:

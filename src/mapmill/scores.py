@@ -34,7 +34,7 @@ class Counted:
     edges: Matrix
     """(cell, K, 4) of the map; see `boundary.edge_counts`."""
     sure: Matrix
-    """(K, 101, 2) of the map, all cells together; see `calibration.count`."""
+    """(K, 101, 2) of the map as predicted, all cells together; see `calibration.count`."""
 
 
 def definitions(area: Area) -> dict[str, str]:
@@ -51,7 +51,8 @@ def definitions(area: Area) -> dict[str, str]:
         "boundary F1": "harmonic mean of the shares of map edges and of label edges that have the"
         f" other within {area.assess.tolerance} px; edges are those between labelled pixels, in"
         f" each of the {cells}",
-        "calibration": "confidence is the probability of the mapped class, in whole per cent; ECE:"
+        "calibration": "confidence is the probability of the class that was predicted, before any"
+        " filter, in whole per cent; ECE:"
         " mean over 10 bins of |share right - confidence|, by pixels, of all and by mapped class;"
         " Brier: mean of (confidence - right) squared",
         "interval": f"95 %, bootstrap over {cells} of the part",

@@ -9,11 +9,13 @@ from mapmill.chain import VERSION
 from mapmill.config import Area
 from mapmill.sections import CATALOGUES
 
-PLACE = ("compose", "downsample", "select", "predict", "mosaic", "assess")
+PLACE = ("compose", "downsample", "select", "calibrate", "predict", "mosaic", "vectorise", "assess")
 """Stages whose outputs lie on the grid."""
 NOT_ASKED = ("deployment", "empty")
 """Settings of Sentinel Hub that change nothing in what is served."""
-EXTENT = ("select", "predict", "mosaic", "assess")
+AFTER_PROBABILITIES = ("threshold", "temperature", "layers", "members", "threads", "device")
+"""Settings of `predict` on which no probability depends."""
+EXTENT = ("select", "calibrate", "predict", "mosaic", "vectorise", "assess")
 """Stages that look beyond one block: which blocks there are matters to them."""
 
 
@@ -24,7 +26,7 @@ def settings(area: Area, stage: str, name: str | None = None) -> dict[str, Any]:
     ----------
     stage : name of the stage
     name : the period for `search`, the file for `download`, the model for `train`, the map for
-        `predict` and `mosaic`, the comparison for `compare`
+        `calibrate`, `predict`, `mosaic` and `vectorise`, the comparison for `compare`
     """
     content = area.model_dump(mode="json")
     result = {"version": VERSION[stage]} | _section(area, content, stage, name or "")
@@ -32,7 +34,7 @@ def settings(area: Area, stage: str, name: str | None = None) -> dict[str, Any]:
         result |= {f"grid.{key}": value for key, value in (content["grid"] or {}).items()}
     if stage in EXTENT:
         result |= {key: content[key] for key in ("aoi", "window") if content[key]}
-    if stage in ("select", "pack", "predict") and area.chips:
+    if stage in ("select", "pack", "calibrate", "predict") and area.chips:
         result |= {f"chips.{key}": value for key, value in content["chips"].items()}
         result |= {f"compose.{key}": value for key, value in content["compose"].items()}
     if stage == "downsample" or (stage == "select" and area.chips):
@@ -52,13 +54,20 @@ def _after_patches(area: Area, content: dict[str, Any], stage: str, name: str) -
     if stage in ("pack", "train"):
         result["classes"] = {value: area.classes[value].name for value in sorted(area.classes)}
         result["units"] = area.compose.units
-    if stage == "predict":
+    if stage in ("calibrate", "predict"):
         run = area.run_of(name)
         result["models"] = area.seeds_of(run) if run else area.model
         result["periods"] = area.periods_of(name)
     if stage in ("mosaic", "assess", "compare"):
         shown = ("classes", "attribution", "title", "license")
         result |= {key: content[key] for key in shown}
+    if stage == "calibrate":
+        chosen = content["predict"].items()
+        result |= {f"predict.{k}": v for k, v in chosen if k not in AFTER_PROBABILITIES}
+    if stage == "vectorise":
+        result["classes"] = content["classes"]
+    if stage == "mosaic" and area.providers:
+        result["providers"] = content["providers"]
     if stage == "tabulate":
         result["classes"] = area.class_names
         result["maps"] = [[name, *area.periods_of(name)] for name in area.maps]

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from making import simulated_scene, write_tif
 from stages.stage_steps import PERIOD, area_with, compose, downsample, mapmill, select
+
+from mapmill.nets.model import Card, build, save_model, with_reach
 
 ENDLESS = """
 import importlib, sys
@@ -27,7 +30,7 @@ while True:
 
 LIMITED = """
 import json, resource, sys
-import mapmill.stages.compose, mapmill.stages.mosaic, mapmill.stages.pack
+import mapmill.stages.compose, mapmill.stages.mosaic, mapmill.stages.pack, mapmill.stages.predict
 from mapmill.cli import main
 results, (_, hard) = [], resource.getrlimit(resource.RLIMIT_FSIZE)
 for size, command in json.loads(sys.argv[1]):
@@ -43,7 +46,7 @@ print(json.dumps(results))
 """
 """A process that runs commands, each of which can write files of so many bytes at most."""
 
-STAGES = ["compose", "pack", "mosaic"]
+STAGES = ["compose", "pack", "predict", "mosaic"]
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +60,32 @@ def area(tmp_path_factory):
     write_tif(Path("data/labels.tif"), label_YX)
     bounds = [400_000, 4_595_200, 404_800, 4_600_000]
     grid = {"bounds": bounds, "block": 480}
-    area = area_with("killed", grid=grid, select={"size": 60}, pack={"shard": 16})
+    area = area_with(
+        "killed",
+        grid=grid,
+        select={"size": 60},
+        pack={"shard": 16},
+        mosaic={"opening": {1: 1}, "minimum_px": 4},
+    )
     compose(area)
     downsample(area)
     select(area)
+    write_model(Path("results/killed/train/unet-1/model.safetensors"))
+    label_YX[::9, ::7] = 2  # specks, for the sieve
     map_BYX = np.stack([label_YX, np.full_like(label_YX, 77)])
     write_tif(Path("results/killed/predict/landcover/r000c000.tif"), map_BYX, nodata=0)
     yield area
     os.chdir(here)
+
+
+def write_model(path):
+    """A net with random weights, as training would leave it."""
+    torch.manual_seed(0)
+    numbers = [1000.0] * 3
+    names = ["B02", "B03", "B04"], ["field", "wood", "lake"]
+    card = Card("unet", 8, 2, *names, numbers, numbers, {})
+    path.parent.mkdir(parents=True)
+    save_model(path, build(card).state_dict(), with_reach(card))
 
 
 def command_of(stage, area, folder="results/killed"):
@@ -73,10 +94,12 @@ def command_of(stage, area, folder="results/killed"):
     names = {
         "compose": [PERIOD, "r000c000", root / f"compose/{PERIOD}/r000c000.tif"],
         "pack": [root / "pack/patches.zarr/zarr.json"],
+        "predict": ["landcover", "r000c000", root / "predicted/r000c000.tif"],
         "mosaic": ["landcover"]
         + [root / f"mosaic/{name}" for name in ("map.tif", "map.json", "extra.tif", "map.png")],
     }[stage]
-    return [stage, str(area), *(str(name) for name in names)], root / stage
+    written = root / ("predicted" if stage == "predict" else stage)  # the mosaic's are its input
+    return [stage, str(area), *(str(name) for name in names)], written
 
 
 def contents(folder):
@@ -100,16 +123,20 @@ def killed_after(seconds, command):
     assert process.returncode == -9
 
 
+TENTHS = [pytest.param(n, marks=pytest.mark.full) for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("turn", [0, *TENTHS])
 @pytest.mark.parametrize("stage", STAGES)
-def test_killed_and_rerun(area, stage):
-    """After a power cut a torn file would pass for a finished one."""
+def test_killed_and_rerun(area, stage, turn):
+    """After a power cut a torn file would pass for a finished one; each turn is two kills."""
     command, folder = command_of(stage, area)
     shutil.rmtree(folder, ignore_errors=True)
     start = time.monotonic()
     mapmill(*command)
     took = time.monotonic() - start
     new = contents(folder)
-    moments = np.random.default_rng(len(stage)).uniform(0.05, 1.2, 2) * took
+    moments = np.random.default_rng([len(stage), turn]).uniform(0.05, 1.2, 2) * took
 
     shutil.rmtree(folder)
     killed_after(moments[0], command)
@@ -121,6 +148,7 @@ def test_killed_and_rerun(area, stage):
     text = area.read_text()
     once = yaml.safe_load(text) | {"title": "An earlier title", "pack": {"shard": 3}}
     once["compose"]["resampling"] = "nearest"
+    once["predict"] = {"tile": 128}
     area.write_text(yaml.safe_dump(once))
     mapmill(*command)
     old = contents(folder)
@@ -155,7 +183,7 @@ def test_full_disk(area):
         mapmill(*command)
         whole[stage] = contents(folder)
     for (size, stage), result in zip(cases, results, strict=True):
-        folder = Path(f"full{size}") / stage
+        folder = command_of(stage, area, f"full{size}")[1]
         found = contents(folder) if folder.exists() else {}
         assert found.items() <= whole[stage].items()
         assert (result == "written") == (found == whole[stage])

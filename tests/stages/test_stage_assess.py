@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import simulated_scene
+from making import simulated_scene, write_tif
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
 from stages.stage_steps import (
     PERIOD,
@@ -19,8 +19,11 @@ from stages.stage_steps import (
     write_quality,
 )
 
+from mapmill.areafile import load_area
 from mapmill.grid import Window
-from mapmill.scored import mask
+from mapmill.layout import Layout
+from mapmill.raster import cog
+from mapmill.scored import mask, thinned
 
 SPLIT = {"method": "strips", "direction": "west-east", "train": 0.5, "val": 0.2, "test": 0.3}
 
@@ -99,6 +102,27 @@ def test_scores_are_those_of_the_pixels(small_area):
         seeds = [part["models"][name]["overall accuracy"][0] for name in ("unet-1", "unet-2")]
         expected = [np.mean(seeds), np.std(seeds, ddof=1)]
         assert part["over_seeds"]["overall accuracy"] == pytest.approx(expected, abs=2e-6)
+
+
+def test_a_filtered_map_is_scored_as_it_is_published(small_area, monkeypatch):
+    """Otherwise scores and errors would be those of a map that nobody gets, or confidence judged
+    beside a class that it is not of."""
+    area, label_YX, result_BYX = assessed("sieved", mosaic={"minimum_px": 4})
+    published_YX = np.roll(result_BYX[0], 1, axis=0)
+    write_tif(Path("results/sieved_landcover.tif"), published_YX, nodata=0)
+    part = assess(area)["parts"]["test"]
+    for name, mapped_YX in (("map", published_YX), ("unet-2", result_BYX[3])):
+        used = part_of(area, "test") & (label_YX > 0) & (mapped_YX > 0)
+        score = part["models"][name]["overall accuracy"][0]
+        expected = accuracy_score(label_YX[used], mapped_YX[used])
+        assert score == pytest.approx(expected, abs=1e-6)
+    used = part_of(area, "test") & (label_YX > 0) & (result_BYX[0] > 0)
+    right, sure = (label_YX == result_BYX[0])[used], result_BYX[1][used] / 100
+    assert part["calibration"]["Brier"] == pytest.approx(((sure - right) ** 2).mean(), abs=1e-6)
+    monkeypatch.setattr(cog, "STEP", 50)
+    for step in (1, 7):
+        seen_YX = thinned(load_area(area), Layout("sieved"), "landcover", step)
+        np.testing.assert_array_equal(seen_YX, published_YX[::step, ::step])
 
 
 def test_confusion_matrix_is_that_of_the_test_part(small_area):

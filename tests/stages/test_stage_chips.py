@@ -210,6 +210,29 @@ def test_predictions_lie_where_their_chips_lie(chips):
     assert assess(area)["parts"]["test"]["pixels"] > 0
 
 
+def test_a_threshold_from_validation_chips_makes_the_map(chips):
+    """A rare class would be missed though the validation part shows where to cut."""
+    area = chip_area("cut", train={"steps": 6}, predict={"threshold": "validation"})
+    select(area)
+    pack(area)
+    train(area, "unet-1")
+    mapmill("calibrate", area, "landcover", "results/cut/calibrate/landcover.json")
+    found = json.loads(Path("results/cut/calibrate/landcover.json").read_text())
+    names = {row["chip"] for row in rows_of(area) if row["split"] == "val"}
+    labelled = sum(
+        ((chips[name][0] >= 0) & ~np.isnan(chips[name][1]).any(axis=0)).sum() for name in names
+    )
+    assert 0 < found["pixels"] <= labelled
+    predict(area, "b1")
+    after = read("results/cut/predict/landcover/b1.tif")[0]
+    text = Path("config/areas/cut.yaml").read_text()
+    numbered = text.replace("threshold: validation", f"threshold: {found['threshold']}")
+    Path("config/areas/cut.yaml").write_text(numbered)
+    assert numbered != text
+    predict(area, "b1")
+    np.testing.assert_array_equal(read("results/cut/predict/landcover/b1.tif")[0], after)
+
+
 def test_holes_do_not_leak_into_their_surroundings(chips):
     """What stands in for a missing value would change the map around it."""
     area = chip_area("leak")

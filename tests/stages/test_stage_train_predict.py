@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import yaml
 import zarr
 from making import simulated_scene, write_tif
 from safetensors import safe_open
@@ -18,8 +19,10 @@ from stages.stage_steps import (
     area_with,
     compose,
     downsample,
+    mapmill,
     pack,
     predict,
+    refused,
     select,
     train,
 )
@@ -208,3 +211,83 @@ def test_mean_of_models_and_periods(project):
     with rasterio.open("results/trained/predict/landcover/r000c000.tif") as block:
         assert block.descriptions == ("class", "confidence", *(f"class by {m}" for m in MODELS))
         assert block.nodata == 0
+
+
+def calibrate(area, name):
+    """Measure a map's confidence; what was found."""
+    path = Path(f"results/{area.stem}/calibrate/{name}.json")
+    mapmill("calibrate", area, name, path)
+    return json.loads(path.read_text())
+
+
+def changed(area, **keys):
+    """The area with other keys of `predict`; its text before."""
+    text = area.read_text()
+    content = yaml.safe_load(text)
+    content["predict"] |= keys
+    area.write_text(yaml.safe_dump(content, sort_keys=False))
+    return text
+
+
+def test_calibration_is_of_the_validation_part(project):
+    """Otherwise confidence would be measured where the model learnt, or of another map."""
+    area, label_YX, images = project
+    found = calibrate(area, "spring")
+    said_by = [probabilities(model_of("trained", model), images[PERIOD]) for model in MODELS]
+    p_KYX, valid_YX = (said_by[0][0] + said_by[1][0]) / 2, said_by[0][1]
+    truths, said = [], []
+    with Path("results/trained/select/tiles.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    for top, left in sorted({(int(row["row"]), int(row["col"])) for row in rows}):
+        inside = (slice(top, top + 32), slice(left, left + 32))
+        used = valid_YX[inside] & (label_YX[inside] > 0)
+        truths.append(label_YX[inside][used])
+        said.append(p_KYX[:, *inside][:, used])
+    truth, p_KN = np.concatenate(truths), np.concatenate(said, axis=1)
+    assert found["pixels"] == len(truth) == sum(found["before"]["count"]) > 1000
+    loss = -np.log(np.take_along_axis(p_KN, truth[None] - 1, axis=0)).mean()
+    assert found["before"]["negative_log_likelihood"] == pytest.approx(loss, rel=1e-3)
+    assert found["after"]["negative_log_likelihood"] <= found["before"]["negative_log_likelihood"]
+    assert "threshold" not in found
+    before = Path("results/trained/calibrate/spring.json").read_bytes()
+    assert calibrate(area, "spring") == found
+    assert Path("results/trained/calibrate/spring.json").read_bytes() == before
+
+
+def test_a_calibrated_map_has_the_same_classes(project, capsys):
+    """Otherwise a map would change with how sure it says it is; or not be calibrated at all."""
+    area, _, _ = project
+    plain = predict(area, "spring")
+    temperature = calibrate(area, "spring")["temperature"]
+    assert abs(np.log(temperature)) > 0.05
+    text = changed(area, temperature="validation", layers=["entropy", "probabilities"])
+    try:
+        found = predict(area, "spring")
+        Path("results/trained/calibrate/spring.json").unlink()
+        line = refused(capsys, "predict", area, "spring", "r000c000", "out/r000c000.tif")
+        assert "rerun calibrate" in line and "spring.json" in line
+        with rasterio.open("results/trained/predict/spring/r000c000.tif") as block:
+            names = ["field", "wood", "lake"]
+            more = ["entropy", *(f"probability of {n}" for n in names)]
+            by = [f"class by {model}" for model in MODELS]
+            assert list(block.descriptions) == ["class", "confidence", *by, *more]
+            assert "MAPMILL_INPUT_CALIBRATE" in block.tags()
+    finally:
+        area.write_text(text)
+    np.testing.assert_array_equal(found[0], plain[0])
+    there = plain[0] > 0
+    np.testing.assert_array_equal(found[1][there], np.maximum(found[5:].max(axis=0), 1)[there])
+    moved = found[1][there].astype(int) - plain[1][there]
+    assert moved.any() and ((moved <= 0).all() if temperature > 1 else (moved >= 0).all())
+    predict(area, "spring")
+
+
+def test_a_threshold_of_three_classes_is_refused(project, capsys):
+    """Otherwise a setting would silently do nothing."""
+    area, _, _ = project
+    text = changed(area, threshold="validation")
+    try:
+        line = refused(capsys, "predict", area, "spring", "r000c000", "out/r000c000.tif")
+        assert "predict.threshold" in line and "two classes" in line
+    finally:
+        area.write_text(text)

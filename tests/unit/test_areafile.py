@@ -21,8 +21,10 @@ STAGES = {
     "select": None,
     "pack": None,
     "train": "unet-1",
+    "calibrate": "landcover",
     "predict": "landcover",
     "mosaic": "landcover",
+    "vectorise": "landcover",
     "assess": "landcover",
     "tabulate": None,
 }
@@ -254,7 +256,8 @@ def touched(one, other):
     return {stage for stage in STAGES if ours[stage] != theirs[stage]}
 
 
-GRIDDED = {"compose", "downsample", "select", "predict", "mosaic", "assess"}
+ON_EXTENT = {"select", "calibrate", "predict", "mosaic", "vectorise", "assess"}
+GRIDDED = {"compose", "downsample"} | ON_EXTENT
 
 
 @pytest.mark.parametrize(
@@ -265,8 +268,8 @@ GRIDDED = {"compose", "downsample", "select", "predict", "mosaic", "assess"}
         ({"runs": {"unet": {"loss": "dice"}}}, {"train"}),
         ({"compose": {"bands": ["B02", "B04"]}}, {"compose"}),
         ({"compose": {"units": "reflectance"}}, {"compose", "pack", "train"}),
-        ({"aoi": "outline.geojson"}, {"select", "predict", "mosaic", "assess"}),
-        ({"window": [400000, 4598400, 400640, 4600000]}, {"select", "predict", "mosaic", "assess"}),
+        ({"aoi": "outline.geojson"}, ON_EXTENT),
+        ({"window": [400000, 4598400, 400640, 4600000]}, ON_EXTENT),
         ({"compose": {"bands": ["B03", "B02", "B04"]}}, {"compose"}),
         ({"downsample": {"method": "nearest"}}, {"downsample"}),
         ({"labels": {"codes": {"7": 1}}}, {"downsample"}),
@@ -274,13 +277,17 @@ GRIDDED = {"compose", "downsample", "select", "predict", "mosaic", "assess"}
         ({"search": {"periods": {"2018-04": {"files": "x/{band}.tif"}}}}, {"search"}),
         ({"select": {"min_valid": 0.9}}, {"select"}),
         ({"pack": {"shard": 8}}, {"pack"}),
-        ({"predict": {"tile": 64}}, {"predict"}),
+        ({"predict": {"tile": 64}}, {"calibrate", "predict"}),
+        ({"predict": {"temperature": 2.0}}, {"predict"}),
+        ({"calibrate": {"bins": 5}}, {"calibrate"}),
+        ({"vectorise": {"simplify": 0}}, {"vectorise"}),
+        ({"providers": [{"name": "We", "roles": ["producer"]}]}, {"mosaic"}),
         ({"mosaic": {"compress": "LZW"}}, {"mosaic"}),
         ({"assess": {"draws": 200}}, {"assess"}),
         ({"tabulate": {"name": "town"}}, {"tabulate"}),
         ({"grid": {"block": 128}}, GRIDDED),
         ({"title": "Other"}, {"mosaic", "assess"}),
-        ({"train": {"seeds": [1, 2]}}, {"predict"}),
+        ({"train": {"seeds": [1, 2]}}, {"calibrate", "predict"}),
     ],
 )
 def test_a_changed_setting_reaches_its_stage_and_no_other(changes, expected):
@@ -292,7 +299,7 @@ def test_a_renamed_class_does_not_bring_the_labels_to_the_grid_again():
     """Otherwise a corrected spelling would cost the longest computation on labels."""
     classes = copy.deepcopy(yaml.safe_load(SMALL_AREA)["classes"])
     classes[2]["name"] = "forest"
-    later = {"pack", "train", "mosaic", "assess", "tabulate"}
+    later = {"pack", "train", "mosaic", "vectorise", "assess", "tabulate"}
     assert touched(area(), area(classes=classes)) == later
 
 
@@ -301,7 +308,7 @@ def test_a_corrected_colour_or_credit_trains_nothing():
     classes = copy.deepcopy(yaml.safe_load(SMALL_AREA)["classes"])
     classes[2]["colour"] = "#123456"
     changed = area(classes=classes, attribution=["Someone else"])
-    assert touched(area(), changed) == {"mosaic", "assess"}
+    assert touched(area(), changed) == {"mosaic", "vectorise", "assess"}
 
 
 def test_two_numbers_that_swap_places_change_the_settings():

@@ -23,7 +23,7 @@ LEVELS = [
     | {"formulas", "channels", "plan"},
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
     | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"}
-    | {"derive", "relatives", "comparisons", "halo"},
+    | {"derive", "relatives", "comparisons", "halo", "mapping_unit"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
     | {"balance", "borders", "checkpoint", "rates", "optimise", "feed"}
     | {"ranks", "resident", "compiling"}
@@ -34,6 +34,8 @@ LEVELS = [
     | {"combine", "observe", "pansharpen", "scene_reading"}
     | {"census", "survey", "split_layer", "tiling", "tile_figures"}
     | {"cells", "moments"}
+    | {"morphology", "sieve", "filters", "style", "legend", "item"}
+    | {"turns", "temperature", "quantities", "assembly"}
     | {"native", "majority", "areas", "class_areas", "routes"}
     | {"allocation", "draw", "estimators", "interpreted", "pixel_area", "sample", "sample_files"}
     | {"boundary", "calibration", "score_figures", "scored"}
@@ -202,7 +204,7 @@ def test_help_names_every_stage():
     """Otherwise a stage of the workflow could not be called by hand."""
     lines = [line.split() for line in run("-c", HELP).stdout.splitlines()]
     stages = {module.removeprefix("stages.") for module in MODULES if "stages." in module}
-    assert stages == set(VERSION) and len(stages) == 12
+    assert stages == set(VERSION) and len(stages) == 14
     assert stages <= {words[0] for words in lines if words}
 
 

@@ -212,3 +212,17 @@ def test_the_table_of_areas_is_a_target(project):
     assert planned(project, target) == {"tabulate": 1}
     assert snakemake(project, target).returncode == 0
     assert planned(project, target) == {}
+
+
+def test_polygons_and_calibration_are_made_where_they_are_asked_for(project, area_file):
+    """Otherwise every map would take longer, or a calibrated one miss its temperature."""
+    polygons = "results/small_landcover.gpkg"
+    assert planned(project, polygons) == {"vectorise": 1}
+    area_file.write_text(area_file.read_text() + "predict: {temperature: validation}\n")
+    jobs = planned(project, *TARGETS, polygons)
+    assert jobs.pop("predict") > 1
+    assert jobs == {"calibrate": 1, "mosaic": 1, "vectorise": 1, "assess": 1}
+    done = snakemake(project, *TARGETS, polygons)
+    assert done.returncode == 0, done.stdout
+    assert planned(project, *TARGETS, polygons) == {}
+    assert (project / "results/small/calibrate/landcover.json").exists()

@@ -210,6 +210,8 @@ def predict_inputs(wildcards):
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     models = models_of(path_of(wildcards), area, wildcards.map)
     paths = [str(path) for path in models.values()]
+    if area.predict.is_calibrated:
+        paths.append(str(layout.calibrate(wildcards.map)))
     if area.chips:
         chip = chip_named(chips_of(wildcards.area), wildcards.block)
         return paths + [str(image) for image in chip.images]
@@ -220,6 +222,15 @@ def predict_inputs(wildcards):
     near = [b.name for b in grid.blocks_touching(around) if b in there]
     periods = area.periods_of(wildcards.map)
     return paths + [str(layout.compose(p, b)) for p in periods for b in near]
+
+
+@plainly
+def calibrate_inputs(wildcards):
+    """The models, the tiles, and all imagery and labels."""
+    area, layout = area_of(wildcards.area), layout_of(wildcards)
+    models = models_of(path_of(wildcards), area, wildcards.map)
+    found = [str(path) for path in models.values()] + [str(layout.tiles)]
+    return found + images_and_labels(wildcards)
 
 
 @plainly

@@ -1,12 +1,34 @@
 # The map: block by block, then as one file, then scored.
 #
 # INPUT   results/{area}/train/{model}/model.safetensors, results/{area}/compose/...
-# OUTPUT  results/{area}/predict/{map}/{block}.tif
+# OUTPUT  results/{area}/calibrate/{map}.json, where it is needed
+#         results/{area}/predict/{map}/{block}.tif
 #         results/{area}_{map}.tif, results/{area}_{map}.json
-#         results/{area}/mosaic/{map}/confidence.tif, map.png
+#         results/{area}_{map}.tif.aux.xml, results/{area}_{map}.qml
+#         results/{area}/mosaic/{map}/confidence.tif, map.png, areas.csv, legend.png, quicklook.png
+#         results/{area}_{map}.gpkg, where it is asked for
 #         results/{area}/tabulate/areas.csv, changes.csv
 #         results/{area}/assess/{map}/metrics.json, classes.csv, cells.csv,
 #         confusion.csv, confusion.png, summary.txt, calibration.png, errors.png
+
+
+# Made where a map takes its threshold or temperature from it, or where it is asked for by name.
+rule calibrate:
+    input:
+        calibrate_inputs,
+    output:
+        "results/{area}/calibrate/{map}.json",
+    log:
+        "logs/{area}/calibrate/{map}.log",
+    benchmark:
+        "benchmarks/{area}/calibrate/{map}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("calibrate", "map"),
+    shell:
+        "mapmill calibrate config/areas/{wildcards.area}.yaml {wildcards.map:q} {output:q}"
+        " 2> {log:q}"
 
 
 rule predict:
@@ -34,13 +56,23 @@ rule mosaic:
     output:
         map="results/{area}_{map}.tif",
         item="results/{area}_{map}.json",
+        names="results/{area}_{map}.tif.aux.xml",
+        style="results/{area}_{map}.qml",
         confidence="results/{area}/mosaic/{map}/confidence.tif",
         figure=report(
             "results/{area}/mosaic/{map}/map.png",
             caption="../report/mosaic.rst",
             category="Map",
-            labels={"area": "{area}", "map": "{map}"},
+            labels={"area": "{area}", "map": "{map}", "what": "map"},
         ),
+        areas=report(
+            "results/{area}/mosaic/{map}/areas.csv",
+            caption="../report/mosaic-areas.rst",
+            category="Map",
+            labels={"area": "{area}", "map": "{map}", "what": "areas of classes"},
+        ),
+        legend="results/{area}/mosaic/{map}/legend.png",
+        quicklook="results/{area}/mosaic/{map}/quicklook.png",
     log:
         "logs/{area}/mosaic/{map}.log",
     benchmark:
@@ -52,6 +84,25 @@ rule mosaic:
     shell:
         "mapmill mosaic config/areas/{wildcards.area}.yaml {wildcards.map:q} {output.map:q}"
         " {output.item:q} {output.confidence:q} {output.figure:q} 2> {log:q}"
+
+
+# Asked for by name: the map for programs that work on features.
+rule vectorise:
+    input:
+        "results/{area}_{map}.tif",
+    output:
+        "results/{area}_{map}.gpkg",
+    log:
+        "logs/{area}/vectorise/{map}.log",
+    benchmark:
+        "benchmarks/{area}/vectorise/{map}.tsv"
+    conda:
+        "../../envs/mapmill.yaml"
+    params:
+        settings=settings_of("vectorise", "map"),
+    shell:
+        "mapmill vectorise config/areas/{wildcards.area}.yaml {wildcards.map:q} {output:q}"
+        " 2> {log:q}"
 
 
 rule assess:

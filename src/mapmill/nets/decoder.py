@@ -56,7 +56,7 @@ class SkipNet(Segmenter):
             self.label_head = nn.Linear(deepest, classes)
 
     def decode(self, features: list[Tensor]) -> Tensor | Outputs:
-        """Logits of an encoder's features, the finest first; of all heads in training."""
+        """Logits of an encoder's features, the finest first; of all heads where asked."""
         deepest = self.attend(features[-1])
         x, coarser = deepest, deepest
         for level in reversed(range(len(self.up))):
@@ -66,7 +66,7 @@ class SkipNet(Segmenter):
                 skip = self.gates[level](skip, wide)
             x = self.up[level](torch.cat([skip, wide], dim=1))
         mask_NKHW = self._logits(self.head(x))
-        if not self.training or self.design.head == "mask":
+        if not (self.training or self.all_heads) or self.design.head == "mask":
             return mask_NKHW
         if self.design.head == "mask+label":
             return Outputs(mask_NKHW, label_NK=self.label_head(deepest.mean((2, 3))))

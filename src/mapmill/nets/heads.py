@@ -60,6 +60,26 @@ def whole_strides(net: Segmenter, image_NCHW: Tensor) -> Outputs:
     )
 
 
+def vote(outputs: Outputs) -> Tensor:
+    """The logarithm of the mean of three heads' probabilities, (N, K, H, W) of the mask.
+
+    Each half pixel votes for its four, four double pixels for their one: no pixel looks at others
+    than before, so that tiles leave no trace.
+
+    Raises
+    ------
+    ContractError
+        if there are not three heads.
+    """
+    mask_NKHW, half_NKHW, double_NKHW, _ = outputs
+    if half_NKHW is None or double_NKHW is None:
+        raise ContractError("predict.vote", "one mask", "head: multi-resolution", "set it to false")
+    coarse = half_NKHW.float().softmax(dim=1)
+    coarse = coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    fine = nn.functional.avg_pool2d(double_NKHW.float().softmax(dim=1), 2)
+    return ((mask_NKHW.float().softmax(dim=1) + coarse + fine) / 3).log()
+
+
 def total_loss(
     loss: Loss,
     outputs: Outputs,

@@ -27,6 +27,8 @@ class Segmenter(nn.Module):
     """Pixels after which the net repeats itself."""
     margin: int = 0
     """Pixels that the logits lack on each side."""
+    all_heads: bool = False
+    """Whether `Outputs` are returned in evaluation too."""
 
     def fits(self, size: int) -> int:
         """The smallest side of an image, at least `size`, that the net takes."""

@@ -94,6 +94,11 @@ class BlockMosaic:
         with self._block(self.blocks[0]) as source:
             return [name or "" for name in source.descriptions]
 
+    def tags(self) -> dict[str, str]:
+        """Tags of the first block."""
+        with self._block(self.blocks[0]) as source:
+            return dict(source.tags())
+
     def thin(self, step: int, bands: Sequence[int]) -> Array:
         """Every `step`-th pixel of the extent, for pictures; one block in memory at a time."""
         rows, cols = -(-self.extent.height // step), -(-self.extent.width // step)

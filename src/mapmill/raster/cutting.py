@@ -31,7 +31,7 @@ from mapmill.raster.inner_tiles import (
     needed_tiles,
 )
 from mapmill.raster.opening import Array, RasterInfo, info_of
-from mapmill.raster.writing import _profile
+from mapmill.raster.writing import profile_of
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _profile_of(source: Any, box: Window) -> dict[str, Any]:
     height, width = source.block_shapes[0]
     dtype = source.dtypes[0]
     tiled = height % 16 == width % 16 == 0 and max(height, width) <= LARGEST_TILE
-    profile = _profile(None, None, box, source.count, dtype, 0) | {
+    profile = profile_of(None, None, box, source.count, dtype, 0) | {
         "crs": source.crs,
         "transform": source.transform * Affine.translation(box.col, box.row),
         "nodata": source.nodata,

@@ -1,4 +1,4 @@
-"""Writing of GeoTIFFs and of Cloud Optimized GeoTIFFs, whole or not at all."""
+"""Writing of GeoTIFFs, whole or not at all."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
-from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
-from rasterio.shutil import copy as copy_raster
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
-from mapmill.atomic import aside, whole_file
+from mapmill.atomic import whole_file
 from mapmill.errors import ContractError
 from mapmill.grid import Affine6, Grid, Window
-from mapmill.raster.blocks import BlockMosaic
 from mapmill.raster.opening import Array, Georeference, inspect, opened, quietly, read_last_block
 
 TILE = 512
@@ -54,7 +50,9 @@ def write_image(
     if len(array_BYX) != len(bands):
         raise ValueError(f"array {array_BYX.shape} does not fit {len(bands)} bands")
     window = Window(0, 0, *array_BYX.shape[1:])
-    profile = _profile(place.crs, place.transform, window, len(bands), str(array_BYX.dtype), nodata)
+    profile = profile_of(
+        place.crs, place.transform, window, len(bands), str(array_BYX.dtype), nodata
+    )
     with whole_file(path) as part:
         with quietly(), rasterio.open(part, "w", **profile) as target:
             target.write(array_BYX)
@@ -63,6 +61,22 @@ def write_image(
             target.update_tags(**tags)
         with opened(part) as source:
             read_last_block(source)
+
+
+def put(path: Path, target: Any, window: Window, whole: Window, array_BYX: Array) -> None:
+    """Write a window to a raster of `whole` that is opened for it.
+
+    Raises
+    ------
+    ContractError
+        naming `path`, which the raster is to become, if there is no room.
+    """
+    rows, cols = window.slices(whole)
+    try:
+        target.write(array_BYX, window=RasterioWindow.from_slices(rows, cols))
+    except RasterioError:
+        found = "a file that could not be written whole"
+        raise ContractError(path, found, "a whole one", "make room on the disk") from None
 
 
 @contextmanager
@@ -90,9 +104,14 @@ def raster_by_window(
     threads : that compress tiles; they change no byte
     sparse : let tiles that hold nothing but nodata 0 take no room
     cache : bytes of tiles that GDAL keeps
+
+    Raises
+    ------
+    ContractError
+        if the file cannot be read again.
     """
     whole = extent or grid.window
-    profile = _profile(grid.crs, grid.transform(whole), whole, len(bands), dtype, nodata)
+    profile = profile_of(grid.crs, grid.transform(whole), whole, len(bands), dtype, nodata)
     profile |= {"sparse_ok": sparse} | ({"num_threads": threads} if threads > 1 else {})
     with whole_file(path) as part:
         # by itself GDAL would keep tiles in a share of all the memory there is
@@ -102,14 +121,17 @@ def raster_by_window(
             target.update_tags(**tags)
 
             def write(window: Window, array_BYX: Array) -> None:
-                rows, cols = window.slices(whole)
-                target.write(array_BYX, window=RasterioWindow.from_slices(rows, cols))
+                put(path, target, window, whole, array_BYX)
 
             yield write
-        inspect(part)
+        try:
+            inspect(part)
+        except ContractError:
+            found = "a file that was not written whole"
+            raise ContractError(path, found, "a whole one", "make room on the disk") from None
 
 
-def _profile(
+def profile_of(
     crs: str | None,
     transform: Affine6 | None,
     window: Window,
@@ -117,6 +139,7 @@ def _profile(
     dtype: str,
     nodata: float,
 ) -> dict[str, Any]:
+    """How a tiled GeoTIFF of a window is created."""
     place = {"crs": crs, "transform": Affine(*transform)} if transform else {"crs": crs}
     return {
         **place,
@@ -135,61 +158,3 @@ def _profile(
         "interleave": "band",
         "bigtiff": "IF_SAFER",
     }
-
-
-def write_cog(
-    path: Path,
-    blocks: BlockMosaic,
-    band: int,
-    *,
-    overviews: str,
-    compress: str,
-    tags: Mapping[str, str],
-    colours: Mapping[int, str] | None = None,
-    description: str,
-) -> None:
-    """Write one uint8 band of all blocks as one Cloud Optimized GeoTIFF of their extent, nodata 0.
-
-    Memory does not grow with the area: blocks are copied one by one into a tiled file aside,
-    which GDAL's COG driver then turns into the product.
-
-    Parameters
-    ----------
-    overviews : resampling of the overviews, `mode` for classes, `average` for quantities
-    colours : value -> #rrggbb
-    """
-    grid = blocks.grid
-    plain = aside(path.with_suffix(".plain.tif"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        profile = _profile(grid.crs, grid.transform(blocks.extent), blocks.extent, 1, "uint8", 0)
-        with rasterio.open(plain, "w", **profile, sparse_ok=True) as target:
-            for block in blocks.blocks:
-                rows, cols = block.window.slices(blocks.extent)
-                values = blocks.read(block.window, [band])
-                target.write(values, window=RasterioWindow.from_slices(rows, cols))
-            target.set_band_description(1, description)
-            target.update_tags(**tags)
-            if colours:
-                table = {value: _rgba(colour) for value, colour in colours.items()}
-                target.write_colormap(1, {0: (0, 0, 0, 0), **table})
-                target.colorinterp = [ColorInterp.palette]
-        options = {
-            "blocksize": TILE,
-            "compress": compress,
-            "overview_resampling": overviews,
-            "bigtiff": "IF_SAFER",
-        }
-        with whole_file(path) as part:
-            try:
-                copy_raster(plain, part, driver="COG", **options)
-            except (RasterioError, CPLE_BaseError) as error:
-                raise ContractError(path, str(error), "a whole map", "check the disk") from None
-            inspect(part)
-    finally:
-        plain.unlink(missing_ok=True)
-
-
-def _rgba(colour: str) -> tuple[int, int, int, int]:
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    return red, green, blue, 255

@@ -26,10 +26,11 @@ from mapmill.sections.imagery import (
     Search,
     SentinelHub,
 )
-from mapmill.sections.learn import Assess, Map, Mosaic, Pool, Train, Weights
+from mapmill.sections.learn import Assess, Map, Pool, Train, Weights
 from mapmill.sections.net import PRESETS, Smp
 from mapmill.sections.pack import Pack
-from mapmill.sections.predict import Predict
+from mapmill.sections.predict import Calibrate, Predict
+from mapmill.sections.publish import Mosaic, Provider, Vectorise
 from mapmill.sections.sample import SampleSection
 from mapmill.sections.select import Select, Split
 from mapmill.sections.tabulate import Tabulate
@@ -41,6 +42,7 @@ __all__ = [
     "VECTOR_SUFFIXES",
     "Assess",
     "Box",
+    "Calibrate",
     "Catalogue",
     "ChipFiles",
     "ChipImages",
@@ -64,6 +66,7 @@ __all__ = [
     "Period",
     "Pool",
     "Predict",
+    "Provider",
     "Remote",
     "RunOfArea",
     "Sample",
@@ -76,5 +79,6 @@ __all__ = [
     "Split",
     "Tabulate",
     "Train",
+    "Vectorise",
     "Weights",
 ]

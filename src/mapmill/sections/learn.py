@@ -117,12 +117,6 @@ class Train(NetKeys, Inputs, Sampling, Loop):
         return self
 
 
-class Mosaic(Section):
-    """The published map."""
-
-    compress: Literal["DEFLATE", "ZSTD", "LZW"] = "DEFLATE"
-
-
 class Assess(Section):
     """Scores of the map."""
 

@@ -1,11 +1,22 @@
 """How models are brought over the ground."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from mapmill.plan import Plan
-from mapmill.sections.base import Section
+from mapmill.sections.base import Distinct, Section
+
+
+class Calibrate(Section):
+    """Confidence of a map beside the labels of the validation part, made where it is asked for."""
+
+    tiles: int = Field(default=200, ge=1)
+    """Validation tiles that are looked at, at most, evenly spread over their list."""
+    samples: int = Field(default=200_000, ge=100)
+    """Labelled pixels of them that count, at most, evenly spread."""
+    bins: int = Field(default=10, ge=2, le=100)
+    """Bins of confidence in the table of reliability."""
 
 
 class Predict(Section):
@@ -30,8 +41,22 @@ class Predict(Section):
     a net that reaches further is blended."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 is quicker on most hardware, and a few pixels in a thousand change."""
-    threshold: float = Field(default=0.5, gt=0, lt=1)
-    """Of two classes the second is mapped where its probability is larger than this."""
+    turns: Literal[1, 4, 8] = 1
+    """Ways in which the ground is laid before the net, whose answers are averaged: as it is, in
+    quarter turns, and mirrored as well. As many times the work."""
+    vote: bool = False
+    """Average the masks of three resolutions, of nets with `head: multi-resolution`."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["validation"] = 0.5
+    """Of two classes the second is mapped where its probability is larger than this; validation:
+    than what `calibrate` found to give the largest F1 there."""
+    temperature: Annotated[float, Field(gt=0, le=100)] | Literal["validation"] = 1.0
+    """Confidence is lowered by more than 1 and raised by less; validation: by what `calibrate`
+    found to fit there. It changes no class."""
+    layers: Annotated[list[Literal["entropy", "margin", "probabilities"]], Distinct] = Field(
+        default_factory=list
+    )
+    """What is written of each pixel beside its confidence, in percent: entropy of the classes'
+    probabilities (100: all alike), the largest less the second largest, and each of them."""
     threads: int = Field(default=2, ge=1)
     """CPU threads of one block."""
     members: bool = True
@@ -39,7 +64,13 @@ class Predict(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether anything is taken from the validation part."""
+        return "validation" in (self.threshold, self.temperature)
+
+    @property
     def plan(self) -> Plan:
         """How the ground is cut."""
         keys = ("mode", "tile", "window", "overlap", "weights", "context", "precision")
-        return Plan(**{key: getattr(self, key) for key in keys})
+        more = ("turns", "vote")
+        return Plan(**{key: getattr(self, key) for key in (*keys, *more)})

@@ -7,7 +7,6 @@ map, which needs a probability sample.
 import csv
 import json
 import logging
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from mapmill.forest import PixelForest
 from mapmill.layout import Layout
 from mapmill.metrics import Matrix
 from mapmill.pieces import mosaic_of
-from mapmill.scored import count, mask, nothing
+from mapmill.scored import count, mask, nothing, thinned
 from mapmill.scores import SCORES, Counted, by_class, definitions, score_part, summary
 from mapmill.store import PatchStore
 from mapmill.tiles import read_tiles
@@ -107,7 +106,7 @@ def _draw_errors(
         score_figures.chip_scores(path, area, parts, title)
         return
     step, extent = figures.thinning(area), extent_of(area)
-    mapped_YX = mosaic_of(area, partial(layout.predict, map_name), 0).thin(step, [1])[0]
+    mapped_YX = thinned(area, layout, map_name, step)
     label_YX = mosaic_of(area, layout.downsample, 0).thin(step, [1])[0]
     state_YX = np.where(mapped_YX == label_YX, 1, 2)
     size = area.the_select().size
