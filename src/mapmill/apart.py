@@ -1,5 +1,6 @@
-"""Whether a run learns, in another area, from ground that it is scored on here."""
+"""Whether a run learns, in another area or size, from ground that it is scored on here."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from mapmill.areafile import learnt_from
 from mapmill.chips import find_chips
 from mapmill.config import Area
 from mapmill.errors import ContractError
-from mapmill.folds import Fold, chosen_of
+from mapmill.folds import Flags, Fold, parts_of
 from mapmill.layout import Layout
 from mapmill.parts import EDGE
 from mapmill.relatives import area_beside
@@ -38,12 +39,16 @@ def refuse_overlaps(path: Path, area: Area, runs: list[str], fold: Fold | None) 
     if not others:
         return
     with store_of(Layout(path.stem).patches) as store:
-        tested = _ground(area, area, store, chosen_of(store, fold).parts["test"])
+        tested = _ground(area, area, store, parts_of(store, fold)["test"])
     for name, size in sorted(others, key=str):
         other = area_beside(path, name, "train_on")
         with store_of(Layout(name).patches, size) as store:
-            parts = chosen_of(store, fold).parts
-            learnt = _ground(area, other, store, np.concatenate([parts["train"], parts["val"]]))
+            parts = parts_of(store, fold)
+            numbers = np.concatenate([parts["train"], parts["val"]])
+            if fold is not None:  # as in training
+                near_N = _near(area, other, store, tested, fold.buffer)
+                numbers = numbers[~near_N[numbers]]
+            learnt = _ground(area, other, store, numbers)
         count = sum(_touched(tested[key], learnt[key]) for key in tested.keys() & learnt.keys())
         if count:
             wrong = ", ".join(run for run, found in seen.items() if (name, size) in found)
@@ -55,6 +60,40 @@ def refuse_overlaps(path: Path, area: Area, runs: list[str], fold: Fold | None) 
             )
 
 
+def near_scored(path: Path, area: Area, fold: Fold) -> Callable[[str, PatchStore], Flags]:
+    """What says which patches of a store are too near to this area's test patches of a fold.
+
+    Patches of another size, or of another area, have been dealt out without looking at them: the
+    fold's buffer is kept to all of the ground that is scored. Those of the scored store itself
+    have theirs already.
+    """
+    with store_of(Layout(path.stem).patches) as store:
+        tested = _ground(area, area, store, parts_of(store, fold)["test"])
+        side = store.labels.shape[1]
+
+    def near(name: str, store: PatchStore) -> Flags:
+        if name == path.stem and store.labels.shape[1] == side:
+            return np.zeros(len(store.labels), bool)
+        other = area if name == path.stem else area_beside(path, name, "train_on")
+        return _near(area, other, store, tested, fold.buffer)
+
+    return near
+
+
+def _near(area: Area, other: Area, store: PatchStore, tested: Ground, buffer: int) -> Flags:
+    """Which patches have fewer than `buffer` pixels, along rows or columns, to tested ground."""
+    result_N = np.zeros(len(store.labels), bool)
+    pixel = area.the_grid().resolution if area.grid else 1.0
+    for key, (numbers, boxes) in _places(area, other, store, np.arange(len(result_N))).items():
+        if key not in tested:
+            continue
+        sides = shapely.bounds(tested[key])
+        around = shapely.box(*(sides + buffer * pixel * np.array([-1, -1, 1, 1])).T)
+        near = shapely.STRtree(around).query(boxes, predicate="intersects")[0]
+        result_N[numbers[near]] = True
+    return result_N
+
+
 def _touched(tested: Any, learnt: Any) -> int:
     found: NDArray[np.int64] = shapely.STRtree(learnt).query(tested, predicate="intersects")[0]
     return len(np.unique(found))
@@ -62,16 +101,26 @@ def _touched(tested: Any, learnt: Any) -> int:
 
 def _ground(area: Area, other: Area, store: PatchStore, numbers: NDArray[np.int64]) -> Ground:
     """Ground of some patches of another area, in this one's terms; what only touches is apart."""
+    return {key: boxes for key, (_, boxes) in _places(area, other, store, numbers).items()}
+
+
+def _places(
+    area: Area, other: Area, store: PatchStore, numbers: NDArray[np.int64]
+) -> dict[str, tuple[NDArray[np.int64], Any]]:
+    """Numbers and ground of some patches, by what they lie on."""
     row, col = (store.column(name)[numbers].astype(float) for name in ("row", "col"))
     size = store.labels.shape[1]
     sides = [col + EDGE, row + EDGE, col + size - EDGE, row + size - EDGE]
     if other.chips is None:
-        return {"": _on_grid(area, other, np.stack(sides, 1))}
+        return {"": (numbers, _on_grid(area, other, np.stack(sides, 1)))}
     files = {chip.name: str(chip.images[0].resolve()) for chip in find_chips(other.chips)}
     keys = [files[name] for name in store.attributes["pieces"]]
     piece = store.column("piece")[numbers]
     boxes = shapely.box(*sides)
-    return {keys[number]: boxes[piece == number] for number in np.unique(piece)}
+    return {
+        keys[number]: (numbers[piece == number], boxes[piece == number])
+        for number in np.unique(piece)
+    }
 
 
 def _on_grid(area: Area, other: Area, sides_N4: NDArray[np.float64]) -> Any:

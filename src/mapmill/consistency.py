@@ -275,11 +275,11 @@ def nets_fit(area: Area) -> None:
                 f"train.activation (run {name}): sigmoid, for areas of two classes, and there "
                 f"are {count}; take softmax"
             )
-        side = chosen.crop or (area.select.size if area.select else 0)
+        side = chosen.crop or chosen.size or (area.select.size if area.select else 0)
         if side and side <= 2 * chosen.design.margin:
             raise ValueError(
                 f"train.padding (run {name}): valid, which takes {chosen.design.margin} px from "
-                f"each side of patches of {side} px; lower depth or raise crop or select.size"
+                f"each side of patches of {side} px; lower depth or raise crop, size or select.size"
             )
 
 

@@ -148,6 +148,9 @@ class Fit:
 
     def _keep(self, look: Look) -> None:
         """Remember a look, the weights if they are the best, and how far the run is."""
+        weights = self._state().values()
+        if not all(bool(tensor.isfinite().all()) for tensor in weights):
+            _refuse_no_number(f"the weights after step {self.done}", math.nan)
         before = [old.val_mean_iou for old in self.history]
         if math.isnan(look.val_mean_iou) or all(not look.val_mean_iou <= old for old in before):
             self.best = self._state()
@@ -185,14 +188,7 @@ class Fit:
     def _add_gradient(self, batch: Batch) -> float:
         loss = self._loss(_ready(batch.image_NCHW), batch.label_NHW, batch.share_NHW)[0]
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise ContractError(
-                f"the batch of step {self.done}",
-                f"a loss of {value}",
-                "a number",
-                "lower train.learning_rate or set train.clip; the next run goes on from the "
-                "last look",
-            )
+        _refuse_no_number(f"the batch of step {self.done}", value)
         (loss / self.chosen.accumulate).backward()  # type: ignore[no-untyped-call]
         return value
 
@@ -225,6 +221,7 @@ class Fit:
                 loss, logits_NKHW = self._loss(_ready(image), label)
             seen_NHW = centre(label, *logits_NKHW.shape[2:])
             if self.ranks.total((seen_NHW > 0).sum()):
+                _refuse_no_number(f"validation at step {step}", float(loss))
                 losses.append(float(loss))
             mapped_NHW = logits_NKHW.argmax(dim=1).cpu().numpy() + 1
             matrix += confusion_matrix(seen_NHW.cpu().numpy(), mapped_NHW, classes)
@@ -244,3 +241,10 @@ class Fit:
 
     def _state(self) -> State:
         return {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
+
+
+def _refuse_no_number(where: str, value: float) -> None:
+    """Stop a training that has diverged, before it is taken for a model."""
+    if not math.isfinite(value):
+        remedy = "lower train.learning_rate or set train.clip: training then starts anew"
+        raise ContractError(where, f"a loss of {value}", "a number", remedy)

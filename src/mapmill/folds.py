@@ -52,8 +52,12 @@ class Chosen:
     """Training pixels of class 1 to K."""
 
 
-def chosen_of(store: PatchStore, fold: Fold | None) -> Chosen:
+def chosen_of(store: PatchStore, fold: Fold | None, near_N: Flags | None = None) -> Chosen:
     """The patches of each part; of a fold with statistics of its own training patches alone.
+
+    Parameters
+    ----------
+    near_N : of a fold: patches that are too near to ground that is scored in another store
 
     Raises
     ------
@@ -61,9 +65,25 @@ def chosen_of(store: PatchStore, fold: Fold | None) -> Chosen:
         if the patches are not dealt out in as many folds.
     """
     kept = store.attributes
+    parts = parts_of(store, fold)
     if fold is None:
-        parts = {part: store.indices(part) for part in SPLITS}
         return Chosen(parts, kept["statistics"], kept["class_pixels"])
+    if near_N is not None:
+        parts |= {part: parts[part][~near_N[parts[part]]] for part in ("train", "val")}
+    counts = store.column("counts")[parts["train"]].sum(axis=0)
+    return Chosen(parts, statistics_of(store, parts["train"]), [int(count) for count in counts])
+
+
+def parts_of(store: PatchStore, fold: Fold | None) -> dict[str, Integers]:
+    """Numbers of the patches of each part.
+
+    Raises
+    ------
+    ContractError
+        if the patches are not dealt out in as many folds.
+    """
+    if fold is None:
+        return {part: store.indices(part) for part in SPLITS}
     fold_N = store.column("fold").astype(np.int64)
     found = int(fold_N.max(initial=-1)) + 1
     if found != fold.folds:
@@ -72,9 +92,7 @@ def chosen_of(store: PatchStore, fold: Fold | None) -> Chosen:
         )
     piece_N = store.column("piece") if fold.is_chips else np.zeros(len(fold_N))
     place_NX = np.stack([piece_N, store.column("row"), store.column("col")], 1).astype(np.int64)
-    parts = parts_of_fold(fold_N, place_NX, store.labels.shape[1], fold)
-    counts = store.column("counts")[parts["train"]].sum(axis=0)
-    return Chosen(parts, statistics_of(store, parts["train"]), [int(count) for count in counts])
+    return parts_of_fold(fold_N, place_NX, store.labels.shape[1], fold)
 
 
 def parts_of_fold(

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapmill.config import Area
 from mapmill.errors import ContractError
-from mapmill.folds import Chosen, Fold, chosen_of
+from mapmill.folds import Chosen, Flags, Fold, chosen_of
 from mapmill.layout import Layout
 from mapmill.normal import Statistics
 from mapmill.relatives import Held, matched
@@ -17,6 +17,7 @@ from mapmill.sections import Pool
 from mapmill.store import PatchStore, store_of
 
 Array = NDArray[Any]
+Near = Callable[[str, PatchStore], Flags]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class PatchPool:
     size : side of the patches in pixels; by default the one that each store is mainly of
     threads : that decode
     fold : which of the folds is the test part; by default the parts are those of the stores
+    near : of a fold: which patches of a member's store are too near to what is scored
     """
 
     periods: Sequence[str] = ()
@@ -78,10 +80,12 @@ class PatchPool:
         size: int | None = None,
         threads: int = 1,
         fold: Fold | None = None,
+        near: Near | None = None,
     ) -> None:
         self._classes = len(area.classes)
         self.members = [
-            _member(area, own, name, pool, size, threads, fold) for name, pool in pools.items()
+            _member(area, own, name, pool, size, threads, fold, near)
+            for name, pool in pools.items()
         ]
         sizes = {m.name: m.store.labels.shape[1] for m in self.members}
         if len(set(sizes.values())) > 1:
@@ -131,6 +135,10 @@ class PatchPool:
             if a store does not hold it.
         """
         for member in self.members:
+            if len(set(member.classes[1:].tolist()) - {0}) < np.count_nonzero(member.classes[1:]):
+                found = f"classes of {member.name} that become one"
+                remedy = "set train.fraction: none, or merge them in its own area file"
+                raise ContractError("train.fraction", found, "one share a class", remedy)
             if member.store.fractions is None:
                 raise ContractError(
                     member.store.folder,
@@ -262,6 +270,7 @@ def _member(
     size: int | None,
     threads: int,
     fold: Fold | None,
+    near: Near | None,
 ) -> Member:
     """One area's patches, after checking that bands, classes and units agree or are mapped."""
     store = store_of(Layout(name).patches, size, threads)
@@ -277,5 +286,5 @@ def _member(
         )
     numbers, classes = matched(area, pool, held, store.folder, f"train.train_on.{name}")
     there = np.array([0, *classes], np.uint8)
-    chosen = chosen_of(store, fold)
+    chosen = chosen_of(store, fold, near(name, store) if near else None)
     return Member(name, store, numbers, there, pool.scale, pool.offset, chosen)

@@ -82,7 +82,8 @@ def _section(area: Area, content: dict[str, Any], stage: str, name: str) -> dict
         return own | {"seed": seed} | _fold(area, name)
     if stage == "compare":
         models = area.models_of_comparison(name)
-        return {"models": models, "runs": {run: content["runs"][run] for run in models}}
+        runs = [[run, own, content["runs"][run]] for run, own in models.items()]
+        return {"runs": runs}  # a list: the first is what the others are held against
     if stage == "search":
         asked: dict[str, Any] = content["search"]
         asked = asked | {"periods": area.period(name).model_dump(mode="json")}

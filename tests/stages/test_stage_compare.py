@@ -12,7 +12,11 @@ from making import SMALL_AREA, write_area
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from stage_steps import compose, downsample, mapmill, pack, refused, search, select
 
+from mapmill.apart import near_scored
+from mapmill.areafile import load_area
+from mapmill.folds import Fold, chosen_of
 from mapmill.nets.model import load_model
+from mapmill.store import store_of
 
 MARGIN = 32
 """Pixels of mirror around a patch: more than a net of two levels sees, and whole strides."""
@@ -165,3 +169,37 @@ def test_ground_learnt_elsewhere_is_not_scored_here(small_area, capsys):
     pack(path)
     line = refused(capsys, "compare", small, "near", *OUTPUTS)
     assert "test patches on ground that run near has learnt from in same" in line
+
+
+def test_patches_of_other_sizes_and_areas_keep_the_buffer_too(small_area):
+    """A run that learns from larger patches, or from another area, would see what is scored."""
+    split = {"method": "blocks", "block": 48, "folds": 4, "fold": 1, "buffer": 8}
+    sizes = {"size": 16, "stride": 8, "more_sizes": [32], "split": split}
+    here = write_small(select=sizes)
+    fewer = write_small("fewer", select={**sizes, "min_labelled": 0.9})
+    for path in (here, fewer):
+        prepare(path)
+    area, group = load_area(here), zarr.open_group("results/small/pack/patches.zarr", mode="r")
+    places = np.stack([group[key][:] for key in ("row", "col", "fold")], 1).astype(int)
+    kept_fewer = []
+    for number in range(4):
+        fold = Fold.of(area, f"plain-fold{number}-1")
+        near = near_scored(here, area, fold)
+        tested = places[places[:, 2] == number]
+        for name, size in (("small", 32), ("fewer", None)):
+            with store_of(Path(f"results/{name}/pack/patches.zarr"), size) as store:
+                side, near_N = store.labels.shape[1], near(name, store)
+                own = np.stack([store.column(key) for key in ("row", "col")], 1).astype(int)
+                parts = chosen_of(store, fold, near_N).parts
+            apart = np.array([gap(place, side, tested, 16) for place in own])
+            np.testing.assert_array_equal(near_N, apart < 8)
+            kept_fewer.append(int(near_N.sum()))
+            learnt = np.concatenate([parts["train"], parts["val"]])
+            assert (apart[learnt] >= 8).all()
+    assert sum(kept_fewer) > 0
+
+
+def gap(place, side, others, other_side):
+    """Fewest pixels between a square and the others, along rows or columns."""
+    far = [np.maximum(o - (p + side), p - (o + other_side)) for p, o in zip(place, others.T)]
+    return int(np.maximum(far[0], far[1]).min())

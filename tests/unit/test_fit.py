@@ -275,6 +275,21 @@ def test_a_loss_that_is_no_number_stops_in_one_line():
     assert "\n" not in str(caught.value)
 
 
+def test_a_look_that_is_no_number_ends_training():
+    """The last step may break the net after its own loss was still a number."""
+    with pytest.raises(ContractError, match=r"validation at step 1.*nan.*learning_rate"):
+        list(fit(steps=1, optimiser="sgd", schedule="constant", learning_rate=1e38))
+
+
+def test_weights_that_are_no_numbers_are_no_model():
+    """Likewise where there is no validation part to show it."""
+    none = Patches(np.empty((0, 2, 32, 32)), np.empty((0, 32, 32)), np.arange(0), 0.0, CARD)
+    done = fit(steps=1, val=none)
+    done.optimiser.step = lambda: next(done.net.parameters()).data.fill_(math.inf)
+    with pytest.raises(ContractError, match=r"weights after step 1"):
+        list(done)
+
+
 @pytest.mark.parametrize("loss", ["dice", "cross-entropy+dice"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_every_loss_and_precision_learns(loss, precision):

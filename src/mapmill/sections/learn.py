@@ -136,5 +136,5 @@ class Map(Section):
 
     run: Name | None = None
     """A run of this area; by default the area's `model`."""
-    periods: list[Name] | None = None
+    periods: Annotated[list[Name], Distinct] | None = Field(default=None, min_length=1)
     """All periods by default."""

@@ -98,7 +98,7 @@ class TestPart:
 def _scored(area: Area, layout: Layout, model: str, part: TestPart) -> Scored:
     """A model's confusion matrix over the test patches, each mapped by itself."""
     net, card = load_fitting(area, layout.model(model))
-    plan = Plan(tile=WHOLE, window=part.size, overlap=0.0, context=area.predict.context)
+    plan = Plan(tile=WHOLE, window=part.size, overlap=0.0)
     predictor = Predictor.of(net, card, choose_device(area.predict.device), plan, model)
     total: Matrix = np.zeros((len(area.classes),) * 2, np.int64)
     patch = Window(0, 0, part.size, part.size)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mapmill import figures
+from mapmill.apart import near_scored
 from mapmill.areafile import init_of, load_area, weights_file
 from mapmill.atomic import whole_file
 from mapmill.channels import told, without_end
@@ -60,14 +61,16 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     pools = chosen.train_on or {area_path.stem: Pool()}
     checkpoint = output.with_name("checkpoint.safetensors")
     source = (area, area_path.stem, pools, chosen.size, chosen.threads)
-    joined = chosen.periods == "channels"
+    fold = Fold.of(area, model)
+    near = near_scored(area_path, area, fold) if fold else None
     with (
         together(choose_device(chosen.device)) as ranks,
         closing(
-            JoinedPool(*source) if joined else PatchPool(*source, Fold.of(area, model))
+            JoinedPool(*source) if chosen.periods == "channels" else PatchPool(*source, fold, near)
         ) as pool,
     ):
         _clear(checkpoint, ranks)
+        _check_parts(model, fold, pool)
         _check_classes(area, chosen, pool)
         start = Start(area_path, area, model, chosen)
         card = _card(area, model, chosen, pool)
@@ -75,9 +78,8 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
         history = _history(fit, model)
     if not ranks.is_first:
         return
-    best = max(
-        history, key=lambda look: -1.0 if math.isnan(look.val_mean_iou) else look.val_mean_iou
-    )
+    scored = [look for look in history if not math.isnan(look.val_mean_iou)]
+    best = max(scored, key=lambda look: look.val_mean_iou) if scored else history[-1]
     _write_history(history_path, history)
     columns = {f.name: [getattr(look, f.name) for look in history] for f in fields(Look)}
     figures.curves(figure, area, model, columns, best.step)
@@ -151,10 +153,19 @@ def _digest(card: Card, chosen: Train, pool: PatchPool, start: "Start") -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _check_parts(model: str, fold: Fold | None, pool: PatchPool) -> None:
+    """Without training patches nothing is learnt; a fold without test patches is never scored."""
+    if not len(pool.indices("train")):
+        found = f"no training patch for {model}"
+        raise ContractError(pool.folders(), found, "at least one", "see select")
+    if fold and not (len(pool.indices("test")) and len(pool.indices("val"))):
+        found = f"no test or no validation patch for {model}"
+        remedy = "lower select.split.folds or select.split.buffer"
+        raise ContractError(pool.folders(), found, "some of both", remedy)
+
+
 def _check_classes(area: Area, chosen: Train, pool: PatchPool) -> None:
     """A class without a single training pixel cannot be learnt, nor ever be mapped."""
-    if not len(pool.indices("train")):
-        raise ContractError(pool.folders(), "no training patch", "at least one", "see select")
     pixels = zip(area.class_names, pool.class_pixels(), strict=True)
     absent = [name for name, count in pixels if not count]
     if not absent:
