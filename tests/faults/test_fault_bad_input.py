@@ -84,7 +84,7 @@ def test_every_row_of_the_table_has_a_test(row):
     [
         ("train:\n", "init: here/unet\ntrain:\n", "'init'.*it belongs under train:"),
         ("train:\n", "loss: dice\ntrain:\n", "'loss'.*it belongs under train:"),
-        ("train:\n", "size: 32\ntrain:\n", "'size'.*it belongs under labels: or select:"),
+        ("train:\n", "size: 32\ntrain:\n", "'size'.*it belongs under labels: or .*select:"),
         ("train:\n", "direction: west-east\ntrain:\n", "it belongs under select.split:"),
         ("train:\n", "train:\n  window: [0, 0, 1, 1]\n", "under the first level of the file"),
         ("train:\n", "train:\n  codes: {1: 1}\n", "train.codes.*it belongs under labels:"),
