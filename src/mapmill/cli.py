@@ -266,8 +266,9 @@ def _check(area: Path) -> None:
             for chip in chips:
                 if not chip.mask:
                     print(layout.predict(name, chip.name))
-    for name in loaded.compare:
-        print(layout.compare(name))
+    if loaded.compare:  # each trains several models, so a report does not ask for them
+        asked = " ".join(str(layout.compare(name)) for name in loaded.compare)
+        print(f"Made only when asked for: {asked}", file=sys.stderr)
 
 
 def _check_files(path: Path, area: Any) -> None:

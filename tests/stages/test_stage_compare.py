@@ -171,6 +171,14 @@ def test_ground_learnt_elsewhere_is_not_scored_here(small_area, capsys):
     assert "test patches on ground that run near has learnt from in same" in line
 
 
+def test_a_comparison_is_made_only_when_asked_for(small_area, capsys):
+    """Each `make report` would train the models of all comparisons."""
+    mapmill("check", write_small())
+    said = capsys.readouterr()
+    assert "compare" not in said.out and "results/small/compare/both.csv" in said.err
+    assert "results/small_landcover.tif" in said.out
+
+
 def test_patches_of_other_sizes_and_areas_keep_the_buffer_too(small_area):
     """A run that learns from larger patches, or from another area, would see what is scored."""
     split = {"method": "blocks", "block": 48, "folds": 4, "fold": 1, "buffer": 8}
