@@ -99,7 +99,7 @@ def compare(stage: str, size: int, repeats: int, where: Path | None) -> list[Row
         Row(
             who,
             *(statistics.median(column) for column in zip(*runs, strict=True)),
-            equal[who],
+            bool(equal[who]),  # numpy's own is no JSON
             statistics.median(work[who]) if work[who] else None,
         )
         for who, runs in found.items()
