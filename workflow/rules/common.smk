@@ -250,7 +250,9 @@ def train_inputs(wildcards):
     ]
     own = str(layout.patches / "zarr.json")
     if area.fold_of(wildcards.model) is not None and own not in found:
-        found.append(own)  # the ground that is scored, from which a fold keeps its buffer
+        found.append(
+            own
+        )  # the ground that is scored, from which a fold keeps its buffer
     start = init_of(path_of(wildcards), area, wildcards.model)
     weights = weights_file(area, run)
     found += [str(start)] if start else []
