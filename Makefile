@@ -29,18 +29,16 @@ report: $(STAMP)
 	  snakemake --cores 1 --report results/$(AREA)/report.html $$targets; \
 	  mapmill show config/areas/$(AREA).yaml'
 
-# Two files at a time: first the small tests, then the workflow's.
-TWO := -n 2 --dist loadfile
-SMALL := $(TWO) tests/unit tests/stages tests/faults
-WORKFLOW := $(TWO) tests/workflow
+# First the small tests, then the workflow's.
+SMALL := tests/unit tests/stages tests/faults
 
 test: $(STAMP)
-	$(RUN) python -m pytest -m "not full and not gpu" $(SMALL)
-	$(RUN) python -m pytest -m "not full and not gpu" $(WORKFLOW)
+	$(RUN) sh tests/run.sh "not full and not gpu" $(SMALL)
+	$(RUN) sh tests/run.sh "not full and not gpu" tests/workflow
 
 test-full: $(STAMP)
-	$(RUN) python -m pytest -m "not gpu" $(SMALL)
-	$(RUN) python -m pytest -m "not gpu" $(WORKFLOW)
+	$(RUN) sh tests/run.sh "not gpu" $(SMALL)
+	$(RUN) sh tests/run.sh "not gpu" tests/workflow
 
 test-gpu: $(STAMP)
 	$(RUN) python -m pytest -m gpu tests/gpu

@@ -1,0 +1,11 @@
+#!/usr/bin/env sh
+# Tests, two files at a time. What fails is tried once more, one at a time: processes are timed,
+# killed and limited in memory here, on machines that may be busy with something else. A test that
+# fails twice has failed; one that fails once stays in the log, to be mended.
+# usage: run.sh MARKERS FOLDER...
+set -u
+markers=$1; shift
+python -m pytest -m "$markers" -n 2 --dist loadfile "$@" && exit 0
+[ $? -eq 1 ] || exit 1
+echo "FAILED ONCE: the tests named above, again, one at a time"
+exec python -m pytest -m "$markers" --last-failed --last-failed-no-failures none "$@"
