@@ -6,21 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from mapmill import interpreted
+from mapmill import interpreted, unit_estimates
 from mapmill.areafile import load_area
 from mapmill.atomic import whole_file, write_text
-from mapmill.draw import ClassMap, Counted
+from mapmill.draw import ClassMap, Counted, plane_remarks
 from mapmill.errors import ContractError
-from mapmill.estimators import Share
 from mapmill.interpreted import Interpreted
 from mapmill.layout import Layout
 from mapmill.provenance import file_digest
 from mapmill.raster import values_at
-from mapmill.sample_files import DESIGN, Design, read_design, read_reference
-from mapmill.unit_pixels import fill_units, units_of
+from mapmill.sample_files import DESIGN, Design, read_design
+from mapmill.sample_table import read_reference
 
 Row = dict[str, Any]
-INTERVAL = ("standard_error", "low", "high")
 
 
 def run(area_path: Path, map_name: str, sample: Path, units: Path | None, name: str) -> str:
@@ -44,30 +42,34 @@ def run(area_path: Path, map_name: str, sample: Path, units: Path | None, name: 
     data = _interpreted(sample, design, source, names)
     counted, folder = source.count(), layout.areas(map_name)
     accuracy, areas = _accuracy(data, names), _areas(data, names, counted)
+    notes = _of_numbers(accuracy, areas, design) + plane_remarks(source)
+    notes += interpreted.remarks(data, names)
+    said = _summary(map_name, _how(map_name, data, design), accuracy, areas, notes)
+    by_unit = folder / "units.csv"
+    by_unit.unlink(missing_ok=True)  # that of another sample would stand beside the new tables
+    if units:
+        maps = ClassMap(layout.map(design.map), len(names)), source
+        rows = unit_estimates.by_unit(data, design, maps, units, name)
+        _write(by_unit, rows)
+        said += unit_estimates.told(rows, by_unit)
     _write(folder / "accuracy.csv", accuracy)
     _write(folder / "areas.csv", areas)
     _write(folder / "confusion.csv", _confusion(data, names))
-    said = _summary(map_name, data, accuracy, areas, interpreted.remarks(data, names))
-    if units:
-        drawn = ClassMap(layout.map(design.map), len(names))
-        rows = _by_unit(data, design, drawn, units, name, names)
-        _write(folder / "units.csv", rows)
-        said += _of_units(rows, folder / "units.csv")
     write_text(folder / "summary.txt", said)
     return said + f"tables: {folder}"
 
 
 def _interpreted(path: Path, design: Design, source: ClassMap, names: list[str]) -> Interpreted:
     """The points, what people saw there and what the map says."""
-    if len(design.units) != len(names) + 1 or design.crs != source.info.crs:
-        found = f"{len(design.units) - 1} classes in {design.crs}"
-        expected = f"{len(names)} classes in {source.info.crs}"
+    if design.classes != names or design.crs != source.info.crs:
+        found = f"classes {', '.join(design.classes)} in {design.crs}"
+        expected = f"{', '.join(names)} in {source.info.crs}"
         raise ContractError(path.parent / DESIGN, found, expected, "draw a sample of this area")
     own = design.sha256 == file_digest(source.path)
     data = Interpreted(
         stratum=design.stratum,
         mapped=values_at(source.path, design.xy).astype(np.int64),
-        reference=read_reference(path, len(design.stratum), names),
+        reference=read_reference(path, design, source.info.resolution),
         units=design.units,
         hectares=design.hectares,
         own=own,
@@ -79,27 +81,14 @@ def _interpreted(path: Path, design: Design, source: ClassMap, names: list[str])
     return data
 
 
-def _told(found: Share, scale: float = 1.0) -> list[float]:
-    """Value, standard error, and ends of the interval."""
-    values = (found.value, found.standard_error, found.low, found.high)
-    return [scale * float(value) for value in values]
-
-
 def _accuracy(data: Interpreted, names: list[str]) -> list[Row]:
     """Overall, user's and producer's accuracy: a row each."""
-    rows = [_row("overall accuracy", "all", interpreted.overall(data))]
+    overall = interpreted.overall(data).row()
+    rows: list[Row] = [{"what": "overall accuracy", "class": "all", **overall}]
     for value, name in enumerate(names, 1):
-        rows.append(_row("user's accuracy", name, interpreted.users(data, value)))
-        rows.append(_row("producer's accuracy", name, interpreted.producers(data, value)))
+        for what, score in (("user's", interpreted.users), ("producer's", interpreted.producers)):
+            rows.append({"what": f"{what} accuracy", "class": name, **score(data, value).row()})
     return rows
-
-
-def _row(what: str, name: str, found: Share) -> Row:
-    return {
-        "what": what,
-        "class": name,
-        **dict(zip(("value", *INTERVAL), _told(found), strict=True)),
-    }
 
 
 def _areas(data: Interpreted, names: list[str], counted: Counted) -> list[Row]:
@@ -107,42 +96,18 @@ def _areas(data: Interpreted, names: list[str], counted: Counted) -> list[Row]:
     ground = float(data.hectares[data.strata].sum())
     rows = []
     for value, name in enumerate(names, 1):
-        found = _told(interpreted.class_share(data, value), ground)
-        row = dict(zip(("ha", *(f"{key}_ha" for key in INTERVAL)), found, strict=True))
-        row["pixel_count_ha"] = float(counted.hectares[value])
-        rows.append({"class": name, **row})
+        row = interpreted.class_share(data, value).row(ground, "ha")
+        rows.append({"class": name, **row, "pixel_count_ha": float(counted.hectares[value])})
     return rows
 
 
 def _confusion(data: Interpreted, names: list[str]) -> list[Row]:
     """Points by class in the map (rows) and reference (columns)."""
-    found, titles = interpreted.matrix(data), ["nothing", *names]
+    rows, columns = ["(no data)", *names], ["(no reference)", *names]
     return [
-        {"map \\ reference": titles[number], **dict(zip(["unknown", *names], row, strict=True))}
-        for number, row in enumerate(found.tolist())
+        {"map \\ reference": title, **dict(zip(columns, row, strict=True))}
+        for title, row in zip(rows, interpreted.matrix(data).tolist(), strict=True)
     ]
-
-
-def _by_unit(
-    data: Interpreted, design: Design, drawn: ClassMap, path: Path, name: str, names: list[str]
-) -> list[Row]:
-    """Area of each class in each unit."""
-    if file_digest(drawn.path) != design.sha256:
-        found = "another map than the sample was drawn from"
-        raise ContractError(drawn.path, found, "the same file", "leave out --units, or draw anew")
-    units = units_of(path, name, drawn, len(design.stratum))
-    fill_units(units, drawn, design.xy)
-    rows = []
-    for unit in units:
-        ground = float(unit.hectares[1:].sum())
-        for value, title in enumerate(names, 1):
-            part = interpreted.unit_share(data, value, unit.inside, unit.units, unit.hectares)
-            values = _told(part.share, ground) if part.share else [float("nan")] * 4
-            row: Row = {"unit": unit.name, "class": title}
-            row |= dict(zip(("ha", *(f"{key}_ha" for key in INTERVAL)), values, strict=True))
-            row |= {"pixel_count_ha": float(unit.hectares[value]), "points": part.points}
-            rows.append(row | {"method": part.method})
-    return rows
 
 
 def _write(path: Path, rows: list[Row]) -> None:
@@ -164,15 +129,35 @@ def _number(value: float, form: str) -> str:
     return "unknown" if np.isnan(value) else format(value, form)
 
 
+def _how(map_name: str, data: Interpreted, design: Design) -> str:
+    """Which strata the numbers rest on."""
+    used = f"{int((data.reference > 0).sum())} points; strata: "
+    if data.own:
+        return used + "the map's classes (Olofsson et al. 2014)"
+    other = f"the map `{design.map}`"
+    if design.map == map_name:
+        other = "an earlier file of this map: it has changed since the sample was drawn"
+    return f"{used}classes of {other} (Stehman 2014)"
+
+
+def _of_numbers(accuracy: list[Row], areas: list[Row], design: Design) -> list[str]:
+    """What the numbers do not tell."""
+    said, errors = [], [row["standard_error"] for row in accuracy]
+    if 0 in errors + [row["standard_error_ha"] for row in areas]:
+        said.append(
+            "a standard error of 0: its points agree; it does not say that there are no errors"
+        )
+    if design.units[0]:
+        without = f"{design.hectares[0]:,.1f} ha where the map that was drawn from has no class"
+        said.append(f"areas are without {without}: no point was drawn there")
+    return said
+
+
 def _summary(
-    map_name: str, data: Interpreted, accuracy: list[Row], areas: list[Row], notes: list[str]
+    map_name: str, how: str, accuracy: list[Row], areas: list[Row], notes: list[str]
 ) -> str:
     """The tables as text for people."""
-    used = int((data.reference > 0).sum())
-    how = "strata: its classes (Olofsson et al. 2014)"
-    if not data.own:
-        how = "strata: classes of the map that the sample was drawn from (Stehman 2014)"
-    lines = [f"Accuracy of the map `{map_name}` and areas of its classes, from {used} points", how]
+    lines = [f"Accuracy of the map `{map_name}` and areas of its classes", f"from {how}"]
     lines += ["intervals: 95 %, also where no error was found; see docs/areas.md", ""]
     for row in accuracy:
         title = f"{row['what']} {row['class']}".removesuffix(" all")
@@ -188,12 +173,3 @@ def _summary(
         lines.append(f"{title:30s} {value:>14s}  {between}   standard error {error}   {count}")
     lines += ["", *notes] if notes else []
     return "\n".join(lines) + "\n"
-
-
-def _of_units(rows: list[Row], path: Path) -> str:
-    """How the units were estimated."""
-    methods: dict[str, set[str]] = {}
-    for row in rows:
-        methods.setdefault(row["method"], set()).add(row["unit"])
-    told = [f"{len(units)} units: {method}" for method, units in sorted(methods.items())]
-    return "\n".join(["", *told, f"areas in each unit: {path}", ""])

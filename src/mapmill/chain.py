@@ -17,7 +17,7 @@ VERSION = {
     "predict": 3,
     "mosaic": 3,
     "vectorise": 1,
-    "assess": 5,
-    "tabulate": 1,
+    "assess": 6,
+    "tabulate": 2,
     "compare": 2,
 }

@@ -23,6 +23,7 @@ def classes_exist(area: Area) -> None:
             raise ValueError(f"labels.codes.{key}: {value}, which is no class")
     named = {"downsample.class_weights": list(area.downsample.class_weights)}
     named["select.drop_only"] = area.select.drop_only if area.select else []
+    named["sample.accuracies"] = list(area.sample.accuracies)
     for run in area.runs:
         named[f"train.given_weights (run {run})"] = list(area.train_of(run).given_weights)
     for key, values in named.items():

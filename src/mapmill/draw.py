@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from mapmill.errors import ContractError
 from mapmill.grid import Window
-from mapmill.pixel_area import HECTARE, row_areas
+from mapmill.pixel_area import HECTARE, plane_excess, row_areas
 from mapmill.progress import track
 from mapmill.raster import RasterInfo, inspect, read_windows
 from mapmill.raster.windows import SIDE
 
 Numbers = NDArray[Any]
+TRUE_ENOUGH = 0.01
+"""Share by which areas in the plane may differ from the ground without a remark."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,17 @@ class ClassMap:
         """(point, 2) coordinates x, y of pixels' centres."""
         step, _, left, _, _, top = self.info.transform
         return np.column_stack([left + (cols + 0.5) * step, top - (rows + 0.5) * step])
+
+
+def plane_remarks(source: ClassMap) -> list[str]:
+    """A sentence where areas in the plane of the map's CRS are not those of the ground."""
+    info = source.info
+    a, b, c, d, e, f = info.transform
+    excess = plane_excess(info.crs, (a, b, c, d, e, f), info.width, info.height)
+    if not abs(excess) > TRUE_ENOUGH:  # NaN too: nothing is known
+        return []
+    than = f"{abs(excess):.1%} {'larger' if excess > 0 else 'smaller'} than on the ellipsoid"
+    return [f"areas in the plane of {info.crs[:40]} are up to {than}: use a map in another CRS"]
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,26 @@ class Share:
     """95 % interval; see `interval`."""
     high: Numbers
 
+    def row(self, scale: float = 1.0, unit: str = "") -> dict[str, float]:
+        """Columns of a table: `value`, or the unit's name, then `standard_error`, `low`, `high`.
+
+        Parameters
+        ----------
+        scale : ground of which this is a share, in the unit
+        """
+        end = f"_{unit}" if unit else ""
+        names = unit or "value", f"standard_error{end}", f"low{end}", f"high{end}"
+        values = self.value, self.standard_error, self.low, self.high
+        return {name: scale * float(value) for name, value in zip(names, values, strict=True)}
+
     @property
     def half_width(self) -> Numbers:
         """Of the Wald interval, 1.96 standard errors: what papers print after the ± sign."""
         return Z * self.standard_error
+
+
+UNKNOWN = Share(*[np.array(np.nan)] * 4)
+"""Of ground without a sample."""
 
 
 def share(hits: Numbers, misses: Numbers, strata: Strata, there: Numbers | None = None) -> Share:

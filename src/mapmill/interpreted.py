@@ -1,6 +1,6 @@
 """Accuracy and area of each class from an interpreted sample. Pure functions: no files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ class UnitShare:
 
 
 POSTSTRATIFIED = "post-stratified by class of the map"
-RATIO = "ratio of the unit's own points"
+RATIO = "too few points to post-stratify: ratio of the unit's own points"
 
 
 def unit_share(
@@ -114,7 +114,7 @@ def unit_share(
     Where each class that the map has in the unit holds at least two points, their shares are
     weighted by the classes' ground in the unit (post-stratification; Cochran 1977, section 5A.9).
     With fewer, the points of the unit are weighted as they were drawn (a ratio estimator for a
-    domain; Cochran 1977, section 5A.14).
+    domain; Cochran 1977, section 5A.14); one point has no standard error.
 
     Parameters
     ----------
@@ -131,7 +131,10 @@ def unit_share(
         chosen = data.strata[there]
         strata = Strata(units[chosen], hectares[chosen], (hits + misses)[there])
         return UnitShare(share(hits[there], misses[there], strata), points, POSTSTRATIFIED)
-    return UnitShare(share(hits, misses, data.drawn_from(), there), points, RATIO)
+    found = share(hits, misses, data.drawn_from(), there)
+    if points == 1:
+        found = replace(found, standard_error=np.array(np.nan))
+    return UnitShare(found, points, RATIO)
 
 
 def remarks(data: Interpreted, names: list[str]) -> list[str]:
@@ -154,24 +157,36 @@ def remarks(data: Interpreted, names: list[str]) -> list[str]:
             " for areas, not for accuracy"
         )
     for value, count in zip(data.strata, data.sampled, strict=True):
-        if count == 1 and data.units[value] > 1:
+        if count == data.units[value]:
             said.append(
-                f"stratum {names[value - 1]} has one point: no standard error can be told;"
-                " intervals hold all the same"
+                f"stratum {names[value - 1]}: all its pixels ({count}) were looked at; what is told"
+                " of it alone has no uncertainty"
             )
-    found = matrix(data)
+        elif count == 1:
+            said.append(
+                f"stratum {names[value - 1]} has one point: no standard error can be told, and"
+                " intervals that rest on it hold less often than 95 %"
+            )
     for value, name in enumerate(names, 1):
-        said += _of_class(value, name, found, names)
+        said += _of_class(data, value, name, names)
     return said
 
 
-def _of_class(value: int, name: str, found: Numbers, names: list[str]) -> list[str]:
-    if not found[:, value].sum():
-        return [
+def _of_class(data: Interpreted, value: int, name: str, names: list[str]) -> list[str]:
+    """Whether the class was found at all, and in how few points."""
+    said = []
+    if not (data.mapped[data.reference > 0] == value).any():
+        said.append(f"no point is mapped as {name}: its user's accuracy is unknown")
+    found = data.counts(data.reference == value)
+    if not found.any():
+        said.append(
             f"{name} was never seen: its producer's accuracy is unknown, its area at most `high`"
-        ]
-    missed = {k: int(n) for k, n in enumerate(found[1:, value], 1) if k != value and 0 < n < FEW}
-    if not missed:
-        return []
-    where = ", ".join(f"{count} in {names[k - 1]}" for k, count in missed.items())
-    return [f"{name} mapped as something else rests on few points ({where}): use the intervals"]
+        )
+        return said
+    few = [f"{names[h - 1]} {n}" for h, n in zip(data.strata, found, strict=True) if n < FEW]
+    if few:
+        said.append(
+            f"{name} was seen in fewer than {FEW} points of strata ({', '.join(few)}): its standard"
+            " errors are uncertain, use the intervals"
+        )
+    return said

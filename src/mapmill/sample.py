@@ -57,7 +57,8 @@ def run(area_path: Path, map_name: str) -> None:
     vector.write_points(folder / "points.gpkg", xy, columns, crs)
     write_points(folder / "points.csv", xy, lonlat)
     units, hectares = counted.units, counted.hectares
-    design = Design(map_name, file_digest(path), crs, units, hectares, points.stratum, xy)
+    names = area.class_names
+    design = Design(map_name, file_digest(path), crs, names, units, hectares, points.stratum, xy)
     write_design(folder / DESIGN, design, area.sample.seed)
     _tell(area, folder, counted, wanted)
 

@@ -1,4 +1,4 @@
-"""The files of a sample: what was drawn, and the table that people fill in.
+"""The files of a sample that are written: what was drawn, and the table that people fill in.
 
 The table tells nothing of the map: who interprets a point is not to know what the map says.
 """
@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from mapmill.atomic import whole_file, write_json
 from mapmill.errors import ContractError
-from mapmill.sections import VECTOR_SUFFIXES
-from mapmill.vector import read_table
 
 Numbers = NDArray[Any]
 DESIGN = "design.json"
@@ -31,6 +29,8 @@ class Design:
     sha256: str
     """Digest of its file."""
     crs: str
+    classes: list[str]
+    """Names of class 1 to K."""
     units: Numbers
     """(K + 1,) pixels of class 0 to K in the map."""
     hectares: Numbers
@@ -49,6 +49,7 @@ def write_design(path: Path, design: Design, seed: int) -> None:
         "map_sha256": design.sha256,
         "crs": design.crs,
         "seed": seed,
+        "classes": design.classes,
         "units": design.units.tolist(),
         "hectares": design.hectares.tolist(),
         "points": [[stratum, *xy] for stratum, xy in points],
@@ -68,18 +69,37 @@ def read_design(path: Path) -> Design:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         points = np.array(content["points"], float).reshape(-1, 3)
-        return Design(
-            content["map"],
+        design = Design(
+            str(content["map"]),
             content["map_sha256"],
             content["crs"],
+            [str(name) for name in content["classes"]],
             np.array(content["units"], np.int64),
             np.array(content["hectares"], float),
             points[:, 0].astype(np.int64),
             points[:, 1:],
         )
+        _check(design)
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = "no such file" if isinstance(error, FileNotFoundError) else repr(error)
         raise ContractError(path, found, "the design of the sample", remedy) from None
+    return design
+
+
+def _check(design: Design) -> None:
+    """Raise a ValueError if strata and points do not go together."""
+    size = len(design.classes) + 1
+    if design.units.shape != (size,) or design.hectares.shape != (size,):
+        raise ValueError("not one size for each class")
+    there = design.units[1:] > 0
+    hectares = design.hectares[1:][there]
+    if not (np.isfinite(hectares).all() and (hectares > 0).all() and (design.units >= 0).all()):
+        raise ValueError("a class of no size")
+    if not np.isin(design.stratum, np.flatnonzero(there) + 1).all():
+        raise ValueError("a point in a class that the map has not")
+    drawn = np.bincount(design.stratum, minlength=size)
+    if not len(drawn) or (drawn > design.units).any() or not np.isfinite(design.xy).all():
+        raise ValueError("more points than pixels, or a point nowhere")
 
 
 def write_points(path: Path, xy: Numbers, lonlat: Numbers) -> None:
@@ -89,58 +109,3 @@ def write_points(path: Path, xy: Numbers, lonlat: Numbers) -> None:
         rows.writerow(COLUMNS)
         for number, ((x, y), (lon, lat)) in enumerate(zip(xy, lonlat, strict=True), 1):
             rows.writerow([number, f"{x:.10g}", f"{y:.10g}", f"{lon:.7f}", f"{lat:.7f}", "", ""])
-
-
-def read_reference(path: Path, points: int, names: list[str]) -> Numbers:
-    """(point,) class that people saw at each point, 0 where they did not say.
-
-    Parameters
-    ----------
-    points : how many were drawn
-    names : of class 1 to K; a reference is a name or a number
-
-    Raises
-    ------
-    ContractError
-        if the table cannot be read, or holds an unknown class or point, or a point twice.
-    """
-    codes = {name.casefold(): number for number, name in enumerate(names, 1)}
-    codes |= {str(number): number for number in range(1, len(names) + 1)} | {"": 0, "0": 0}
-    result, seen = np.zeros(points, np.int64), set()
-    for line, (point, text) in enumerate(_rows(path), 2):
-        where, code = f"{path}: row {line}", codes.get(_plain(text).casefold())
-        number = _plain(point)
-        if not number.isdecimal() or not 1 <= int(number) <= points or number in seen:
-            found = f"point {point}" + (" again" if number in seen else "")
-            raise ContractError(where, found, f"each of 1 to {points} once", "correct the table")
-        if code is None:
-            known = ", ".join(names)
-            raise ContractError(where, f"reference {text!r}", f"one of {known}", "correct it")
-        seen.add(number)
-        result[int(number) - 1] = code
-    return result
-
-
-def _plain(value: Any) -> str:
-    """A cell as text; spreadsheets and GeoPackages write 2 as 2.0 and nothing as NaN or None."""
-    text = "" if value is None or value != value else str(value).strip()
-    return text.removesuffix(".0")
-
-
-def _rows(path: Path) -> list[tuple[Any, Any]]:
-    """Point and reference of each row of a CSV file or of a vector file."""
-    if path.suffix.lower() in VECTOR_SUFFIXES:
-        columns = read_table(path)
-    else:
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ContractError(path, str(error), "a CSV file in UTF-8", "check it") from None
-        comma = ";" if ";" in text.partition("\n")[0] else ","
-        found = list(csv.DictReader(text.splitlines(), delimiter=comma))
-        columns = {name: [row[name] for row in found] for name in (found[0] if found else ())}
-    for name in ("point", "reference"):
-        if name not in columns:
-            known = ", ".join(str(each) for each in columns) or "no rows"
-            raise ContractError(path, known, f"a column {name!r}", "keep the columns of the table")
-    return list(zip(columns["point"], columns["reference"], strict=True))

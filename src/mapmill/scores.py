@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mapmill import boundary, calibration, metrics
+from mapmill import boundary, calibration, few_cells, metrics
 from mapmill.config import Area
 from mapmill.grid import Window
 from mapmill.metrics import Matrix
@@ -55,7 +55,8 @@ def definitions(area: Area) -> dict[str, str]:
         " filter, in whole per cent; ECE:"
         " mean over 10 bins of |share right - confidence|, by pixels, of all and by mapped class;"
         " Brier: mean of (confidence - right) squared",
-        "interval": f"95 %, bootstrap over {cells} of the part",
+        "interval": f"95 %, bootstrap over {cells} of the part; too narrow with fewer than"
+        f" {few_cells.FEW} of them; draws without labels of a class have means without it",
         "over seeds": "mean and standard deviation of the models; interval: 95 %, bootstrap over"
         f" models and {cells}",
         "part": "pixels of all its tiles, dropped ones too, each counted once; buffers left out",
@@ -69,6 +70,7 @@ def score_part(area: Area, part: Counted) -> dict[str, Any]:
         "pixels": int(counted["map"].sum()),
         "classes": by_class(area, counted["map"].sum(axis=0), part.edges.sum(axis=0)),
         "absent": _absent(area, counted["map"].sum(axis=0)),
+        "in_few": few_cells.by_class(area.class_names, counted["map"]),
         "means": {
             kind: dict(zip(values, _rounded(list(values.values())), strict=True))
             for kind, values in metrics.means(counted["map"].sum(axis=0)).items()
@@ -209,7 +211,7 @@ def summary(content: dict[str, Any]) -> str:
                 if mean is not None and spread is not None:
                     by = f"standard deviation {spread:.3f}"
                     lines.append(f"  over {what}: {title} {mean:.3f}, {by}")
-        lines += _more(part)
+        lines += _more(part) + few_cells.told(part)
         for title, (low, high) in part.get("map_minus_forest", {}).items():
             if low is not None:
                 lines.append(f"  map minus forest: {title} from {low:+.3f} to {high:+.3f} (95 %)")
@@ -238,4 +240,6 @@ def _interval(values: list[float | None]) -> str:
     if value is None:
         return "undefined"
     between = "no interval" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    if low is not None and low == high:  # of blocks that are all alike, such as all right
+        between = "no interval: nothing varies"
     return f"{value:.3f} ({between})"

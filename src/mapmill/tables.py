@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry import mapping, shape
+from shapely.geometry import mapping
 
 from mapmill.draw import ClassMap
 from mapmill.errors import ContractError
 from mapmill.grid import Grid
+from mapmill.pixel_area import HECTARE, polygon_area
 from mapmill.raster import read_windows
 from mapmill.raster.coverage import covered
 from mapmill.sections import Tabulate
-from mapmill.unit_pixels import grid_of
-from mapmill.vector import read_polygons
+from mapmill.unit_pixels import grid_of, read_units
 
 Numbers = NDArray[Any]
 REMEDIES = ("check tabulate.units and layer", "correct tabulate.name")
@@ -26,29 +26,23 @@ WHOLE = "the whole map"
 
 
 def units_on(chosen: Tabulate, grid: Grid) -> dict[str, Any]:
-    """Name -> ground (shapely, in the grid's CRS) of the units that touch the grid, by name.
+    """Name -> ground (shapely, in the grid's CRS) of the units, or of the whole grid.
 
     Raises
     ------
     ContractError
-        if the file cannot be read, or none of its polygons touches the grid.
+        see `read_units`.
     """
     if chosen.units is None:
         return {WHOLE: shapely.box(*grid.bounds())}
-    path = Path(chosen.units)
-    found = read_polygons(path, chosen.layer, chosen.name, grid.crs, grid.bounds(), REMEDIES)
-    named: dict[str, list[Any]] = {}
-    for polygon, name in found:
-        named.setdefault(name, []).append(shape(polygon))
-    if not named:
-        raise ContractError(path, "no polygon on the map", "units of the map", REMEDIES[0])
-    return {name: _ground(shapes) for name, shapes in sorted(named.items())}
+    return read_units(Path(chosen.units), chosen.layer, chosen.name, grid, REMEDIES)
 
 
-def _ground(shapes: list[Any]) -> Any:
-    """All ground of some polygons, each place once."""
-    parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(shapes)))
-    return shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
+def outside(units: dict[str, Any], grid: Grid) -> Numbers:
+    """(unit,) hectares of each unit that are not on the grid."""
+    place = shapely.box(*grid.bounds())
+    rest = [shapely.difference(unit, place) for unit in units.values()]
+    return np.array([polygon_area(each, grid.crs) for each in rest]) / HECTARE
 
 
 def hectares(source: ClassMap, units: dict[str, Any]) -> Numbers:
@@ -58,9 +52,11 @@ def hectares(source: ClassMap, units: dict[str, Any]) -> Numbers:
     for window, class_YX in source.windows("tabulate"):
         bounds = grid.bounds(window)
         here = np.flatnonzero(shapely.intersects(shapes, shapely.box(*bounds)))
-        if not here.size:
+        inside = shapely.clip_by_rect(shapes[here], *bounds)
+        held = shapely.area(inside) > 0  # not those that only touch the window
+        if not held.any():
             continue
-        polygons = [mapping(each) for each in shapely.clip_by_rect(shapes[here], *bounds)]
+        here, polygons = here[held], [mapping(each) for each in inside[held]]
         pixel_Y = source.hectares_Y[window.row : window.row_end]
         result[here] += covered(class_YX, pixel_Y, bounds, polygons, source.classes)
     return result

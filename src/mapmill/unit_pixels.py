@@ -1,5 +1,6 @@
 """Pixels of a map in each unit of a polygon layer, such as municipalities."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,21 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry import shape
+from shapely.geometry import mapping, shape
 
 from mapmill.draw import ClassMap
 from mapmill.errors import ContractError
 from mapmill.grid import Grid, Window
+from mapmill.pixel_area import HECTARE, polygon_area
 from mapmill.raster import burn
-from mapmill.vector import read_polygons
+from mapmill.vector import inspect_polygons, read_polygons
 
+log = logging.getLogger(__name__)
 Numbers = NDArray[Any]
-REMEDIES = ("check --units", "give --name one of them")
+UNNAMED = "(no name)"
+FORMULA = "=+-@\t\r"
+"""A spreadsheet runs a cell that begins with one of these."""
+SURFACES = ("Polygon", "MultiPolygon", "GeometryCollection")
 
 
 @dataclass
@@ -24,36 +30,58 @@ class Unit:
     """One unit and what of the map is in it."""
 
     name: str
-    shapes: list[dict[str, Any]]
-    """Polygons in the map's CRS."""
+    ground: Any
+    """Polygon or multipolygon (shapely) in the map's CRS."""
     units: Numbers
     """(K + 1,) pixels whose centre is inside, by class."""
     hectares: Numbers
     """(K + 1,) their ground."""
     inside: Numbers
     """(point,) bool: the points whose pixel is inside."""
+    told: float
+    """Share of its ground where the map has a class; polygons off the map are not counted."""
 
 
-def units_of(path: Path, attribute: str, source: ClassMap, points: int) -> list[Unit]:
-    """Units that touch the map, by name; polygons of one name are one unit.
+def read_units(
+    path: Path, layer: str | None, attribute: str, grid: Grid, remedies: tuple[str, str]
+) -> dict[str, Any]:
+    """Name -> ground (shapely, in the grid's CRS) of the units with ground on the grid, by name.
+
+    Polygons of one name are one unit, each place of it counted once. A name that a spreadsheet
+    would run as a formula is led by an apostrophe.
 
     Raises
     ------
     ContractError
-        if the file cannot be read, has no such attribute, or none touches the map.
+        if the file cannot be read, has no such attribute, holds points or lines, or none of its
+        polygons has ground on the grid.
     """
-    grid = grid_of(source)
-    found = read_polygons(path, None, attribute, grid.crs, grid.bounds(), REMEDIES)
-    named: dict[str, list[dict[str, Any]]] = {}
+    found = read_polygons(path, layer, attribute, grid.crs, grid.bounds(), remedies)
+    named: dict[str, list[Any]] = {}
     for polygon, name in found:
-        named.setdefault(name, []).append(polygon)
-    if not named:
-        raise ContractError(path, "no polygon on the map", "units of the map", REMEDIES[0])
-    size = source.classes + 1
-    return [
-        Unit(name, shapes, np.zeros(size, np.int64), np.zeros(size), np.zeros(points, bool))
-        for name, shapes in sorted(named.items())
-    ]
+        if polygon["type"] not in SURFACES:
+            raise ContractError(path, f"a {polygon['type']}", "polygons", remedies[0])
+        named.setdefault(_cell(name), []).append(shape(polygon))
+    place = shapely.box(*grid.bounds())
+    units = {name: _ground(shapes) for name, shapes in sorted(named.items())}
+    units = {name: unit for name, unit in units.items() if unit.intersection(place).area > 0}
+    if not units:
+        raise ContractError(path, "no polygon on the map", "units of the map", remedies[0])
+    several = inspect_polygons(path, layer)["features"]
+    log.info("%s: %d units on the map, of %d polygons", path, len(units), several)
+    return units
+
+
+def _cell(name: str) -> str:
+    """A unit's name as it stands in tables."""
+    name = name.strip() or UNNAMED
+    return f"'{name}" if name[0] in FORMULA else name
+
+
+def _ground(shapes: list[Any]) -> Any:
+    """All ground of some polygons, each place once."""
+    parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(shapes)))
+    return shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
 
 
 def grid_of(source: ClassMap) -> Grid:
@@ -63,22 +91,30 @@ def grid_of(source: ClassMap) -> Grid:
     return Grid(info.crs, left, top, step, info.width, info.height, max(info.width, info.height))
 
 
-def fill_units(units: list[Unit], source: ClassMap, xy: Numbers) -> None:
-    """Count the pixels of each unit, and find its points; memory does not grow with the map."""
-    grid = grid_of(source)
+def count_units(grounds: dict[str, Any], source: ClassMap, xy: Numbers) -> list[Unit]:
+    """The pixels of each unit, and its points; memory does not grow with the map."""
+    size, grid = source.classes + 1, grid_of(source)
+    units = [
+        Unit(name, ground, np.zeros(size, np.int64), np.zeros(size), np.zeros(len(xy), bool), 0)
+        for name, ground in grounds.items()
+    ]
     cols = np.floor((xy[:, 0] - grid.left) / grid.resolution).astype(int)
     rows = np.floor((grid.top - xy[:, 1]) / grid.resolution).astype(int)
-    reach = [shapely.union_all([shape(each) for each in unit.shapes]).bounds for unit in units]
+    polygons = [mapping(unit.ground) for unit in units]
     for window, class_YX in source.windows("units"):
         here = _inside(window, rows, cols)
-        for unit, box in zip(units, reach, strict=True):
-            if not _meet(grid.bounds(window), box):
+        for unit, polygon in zip(units, polygons, strict=True):
+            if not _meet(grid.bounds(window), unit.ground.bounds):
                 continue
-            within_YX = burn([(each, 1) for each in unit.shapes], grid, window, 1) > 0
+            within_YX = burn([(polygon, 1)], grid, window, 1) > 0
             counted = source.tally(np.where(within_YX, class_YX, 0), window)
             unit.units[1:] += counted.units[1:]
             unit.hectares[1:] += counted.hectares[1:]
             unit.inside[here] |= within_YX[rows[here] - window.row, cols[here] - window.col]
+    for unit in units:
+        whole = polygon_area(unit.ground, grid.crs) / HECTARE
+        unit.told = min(1.0, float(unit.hectares.sum()) / whole)
+    return units
 
 
 def _inside(window: Window, rows: Numbers, cols: Numbers) -> Numbers:

@@ -192,8 +192,12 @@ def write_points(path: Path, xy: Any, columns: dict[str, Any], crs: str) -> None
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 
 
-def read_table(path: Path) -> dict[str, list[Any]]:
-    """The attributes of a vector file's first layer, without the shapes.
+def read_points(path: Path, crs: str) -> tuple[dict[str, list[Any]], NDArray[np.float64]]:
+    """The attributes of a vector file's first layer, and where its points are.
+
+    Returns
+    -------
+    Columns, and (row, 2) coordinates in `crs`; NaN where there is no point.
 
     Raises
     ------
@@ -201,7 +205,16 @@ def read_table(path: Path) -> dict[str, list[Any]]:
         if it cannot be read.
     """
     try:
-        meta, _, _, values = pyogrio.raw.read(path, read_geometry=False)
+        meta, _, wkb, values = pyogrio.raw.read(path)
     except (DataSourceError, DataLayerError) as error:
         raise ContractError(path, str(error), "a readable vector file", "check the file") from None
-    return dict(zip(meta["fields"].tolist(), [list(column) for column in values], strict=True))
+    columns = dict(zip(meta["fields"].tolist(), [list(each) for each in values], strict=True))
+    xy = np.full((len(values[0]) if len(values) else 0, 2), np.nan)
+    if wkb is not None and meta["crs"] is not None:
+        shapes = shapely.from_wkb(wkb)
+        shapes[shapely.is_empty(shapes)] = None
+        x, y = shapely.get_x(shapes), shapely.get_y(shapes)  # NaN of what is no point
+        there = np.isfinite(x)
+        to_crs = Transformer.from_crs(meta["crs"], crs, always_xy=True)
+        xy[there] = np.column_stack(to_crs.transform(x[there], y[there]))
+    return columns, xy

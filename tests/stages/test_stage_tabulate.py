@@ -14,6 +14,7 @@ from shapely.geometry import box
 from stages.stage_steps import area_with, mapmill, refused
 
 NAMES = ["no data", "field", "wood", "lake"]
+OUTSIDE = "outside the map"
 TWO = {"maps": {"later": {"run": "unet"}}}
 
 
@@ -58,11 +59,15 @@ def test_units_have_the_ground_that_they_cover(small_area):
     layer = geopandas.GeoDataFrame({"town": ["Round", "Two", "Two"]}, geometry=shapes, crs=32631)
     layer.to_file("towns.gpkg")
     rows, _ = tabulate(area)
-    assert len(rows) == 2 * 2 * 4
+    assert len(rows) == 2 * 2 * 5
+    place = box(LEFT, TOP - 1600, LEFT + 1920, TOP)
     for row in rows:
         class_YX = before_YX if row["map"] == "landcover" else after_YX
         mine = [round_town] if row["unit"] == "Round" else parts
-        expected = sum(cut(class_YX, each, NAMES.index(row["class"])) for each in mine)
+        if row["class"] == OUTSIDE:
+            expected = sum(each.difference(place).area for each in mine) / 1e4
+        else:
+            expected = sum(cut(class_YX, each, NAMES.index(row["class"])) for each in mine)
         assert float(row["pixel_count_ha"]) == pytest.approx(expected, rel=1e-6, abs=1e-6)
         assert float(row["pixel_count_km2"]) == pytest.approx(expected / 100, rel=1e-6, abs=1e-8)
         assert row["periods"] == "2018-04"
@@ -104,7 +109,63 @@ def test_in_degrees_areas_are_those_on_the_ellipsoid(small_area):
         for value in range(4):
             expected[value] += pixel * (class_X == value).sum()
     found = [float(row["pixel_count_ha"]) for row in rows if row["map"] == "landcover"]
-    assert found == pytest.approx(expected, rel=1e-6)
+    assert found[:4] == pytest.approx(expected, rel=1e-6)
+    e = np.sqrt(1 - (6356752.314245 / 6378137.0) ** 2)  # a zone of the ellipsoid, in closed form
+    s = np.sin(np.radians([60.0, 80.0]))
+    zone = np.diff(s / (2 * (1 - (e * s) ** 2)) + np.arctanh(e * s) / (2 * e))[0]
+    whole = 6356752.314245**2 * np.radians(6) * zone / 1e4
+    assert found[4] == pytest.approx(whole - sum(expected), rel=1e-5)
+
+
+def test_units_whose_edges_touch_the_map_or_a_window_are_counted(small_area):
+    """A neighbour that shares an edge with the map, or with a window of it, would end the stage."""
+    class_YX = np.ones((1034, 1034), np.uint8)  # four windows
+    class_YX[1024:] = 2
+    side, step = 1024 * STEP, 100
+    east, south = LEFT + side, TOP - side
+    shapes = {
+        "north-west": box(LEFT, south, east, TOP),
+        "east": box(east, south, east + step, TOP),
+        "corner": box(east, south - step, east + step, south),
+        "tip": shapely.Polygon([(east, TOP - 100), (east + 50, TOP - 50), (east + 50, TOP - 150)]),
+        "beside the map": box(east + step, south, east + 2 * step, TOP),
+        "past its corner": box(east + step, TOP, east + 2 * step, TOP + step),
+    }
+    layer = geopandas.GeoDataFrame({"town": list(shapes)}, geometry=list(shapes.values()))
+    layer.set_crs(32631).to_file("towns.gpkg")
+    area = area_with("touching", tabulate={"units": "towns.gpkg", "name": "town"})
+    write_tif(Path("results/touching_landcover.tif"), class_YX, nodata=0)
+    rows, _ = tabulate(area)
+    assert {row["unit"] for row in rows} == {"north-west", "east", "corner", "tip"}
+    far = LEFT + 1034 * STEP
+    ground = {"field": box(LEFT, south, far, TOP), "wood": box(LEFT, south - step, far, south)}
+    for row in rows:
+        where = ground.get(row["class"], shapely.Polygon())
+        expected = shapes[row["unit"]].intersection(where).area / 1e4
+        assert float(row["pixel_count_ha"]) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_names_are_safe_in_a_spreadsheet_and_never_lost(small_area):
+    """A name would be run as a program, or polygons without one be told under no name."""
+    names = ["=cmd|' /C calc'!A0", "-", "Sant Julià 東", None]
+    shapes = [box(LEFT + 100 * n, TOP - 300, LEFT + 100 * n + 90, TOP) for n in range(4)]
+    geopandas.GeoDataFrame({"name": names}, geometry=shapes, crs=32631).to_file("towns.gpkg")
+    area = area_with("names", tabulate={"units": "towns.gpkg"}, **TWO)
+    maps_of("names")
+    rows, _ = tabulate(area)
+    expected = {"'=cmd|' /C calc'!A0", "'-", "Sant Julià 東", "(no name)"}
+    assert {row["unit"] for row in rows} == expected
+
+
+def test_a_plane_that_is_far_from_the_ground_is_told(small_area, caplog):
+    """Areas in Web Mercator would be four times too large at 60 degrees, without a word."""
+    place = {"crs": "EPSG:3857", "bounds": [0, 8398400, 1920, 8400000]}
+    area = area_with("mercator", grid=place)
+    class_YX, _ = simulated_scene()
+    path = Path("results/mercator_landcover.tif")
+    write_tif(path, class_YX, left=0, top=8400000, crs="EPSG:3857")
+    mapmill("tabulate", area, "out/areas.csv", "out/changes.csv")
+    assert "up to 298." in caplog.text
 
 
 def test_mistakes_are_one_line(small_area, capsys):
@@ -120,6 +181,12 @@ def test_mistakes_are_one_line(small_area, capsys):
         assert part in refused(
             capsys, "tabulate", area_with("wrong", tabulate=chosen, **TWO), *outputs
         )
+    for shape in (shapely.Point(LEFT, TOP), shapely.LineString([(LEFT, TOP), (LEFT + 9, TOP - 9)])):
+        geopandas.GeoDataFrame({"name": ["A"]}, geometry=[shape], crs=32631).to_file("b.gpkg")
+        line = refused(
+            capsys, "tabulate", area_with("wrong", tabulate={"units": "b.gpkg"}, **TWO), *outputs
+        )
+        assert f"found a {shape.geom_type}; expected polygons" in line
     class_YX, _ = simulated_scene()
     write_tif(Path("results/wrong_later.tif"), class_YX[:90], nodata=0)
     assert "make both maps again" in refused(

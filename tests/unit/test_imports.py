@@ -38,8 +38,8 @@ LEVELS = [
     | {"turns", "temperature", "quantities", "assembly"}
     | {"native", "majority", "areas", "class_areas", "routes"}
     | {"allocation", "draw", "estimators", "interpreted", "pixel_area", "sample", "sample_files"}
-    | {"boundary", "calibration", "score_figures", "scored"}
-    | {"area_estimates", "unit_pixels", "tables"}
+    | {"boundary", "calibration", "few_cells", "score_figures", "scored"}
+    | {"area_estimates", "unit_estimates", "unit_pixels", "tables", "sample_table"}
     | {"folds", "apart", "cards", "comparing", "compare_figure"}
     | {"mapsheet", "vrt", "footprints", "fetched", "estimate", "machine", "doctor"},
     {"stages"},

@@ -10,17 +10,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mapmill import tables
 from mapmill.areafile import load_area
 from mapmill.atomic import whole_file
 from mapmill.config import Area
-from mapmill.draw import ClassMap
+from mapmill.draw import ClassMap, plane_remarks
 from mapmill.layout import Layout
 from mapmill.unit_pixels import grid_of
 
 log = logging.getLogger(__name__)
 AREAS = ["unit", "map", "periods", "class", "pixel_count_ha", "pixel_count_km2", "percent"]
 CHANGES = ["from_map", "to_map", "from_class", "to_class", "pixels", "pixel_count_ha"]
+OUTSIDE = "outside the map"
 Rows = list[list[Any]]
 
 
@@ -38,6 +41,8 @@ def run(area_path: Path, output: Path, changed: Path) -> None:
     maps = {name: ClassMap(layout.map(name), len(area.classes)) for name in area.maps}
     rows: Rows = []
     for name, source in maps.items():
+        for warning in plane_remarks(source):
+            log.warning("%s: %s", layout.map(name), warning)
         rows += _of_map(area, name, source, names)
     _write(output, AREAS, rows)
     _write(changed, CHANGES, _of_pairs(maps, names))
@@ -45,12 +50,16 @@ def run(area_path: Path, output: Path, changed: Path) -> None:
 
 
 def _of_map(area: Area, map_name: str, source: ClassMap, names: list[str]) -> Rows:
-    """Every class in every unit; per cent of the unit's ground on the map."""
-    units = tables.units_on(area.tabulate, grid_of(source))
+    """Every class in every unit; per cent of the unit's ground, that off the map too."""
+    grid = grid_of(source)
+    units = tables.units_on(area.tabulate, grid)
+    found, titles = tables.hectares(source, units), names
+    if area.tabulate.units:
+        found, titles = np.column_stack([found, tables.outside(units, grid)]), [*names, OUTSIDE]
     periods, rows = " ".join(area.periods_of(map_name)), []
-    for unit, hectares_K in zip(units, tables.hectares(source, units), strict=True):
+    for unit, hectares_K in zip(units, found, strict=True):
         whole = hectares_K.sum()
-        for name, hectares in zip(names, hectares_K, strict=True):
+        for name, hectares in zip(titles, hectares_K, strict=True):
             percent = f"{100 * hectares / whole:.4f}" if whole else ""
             numbers = [f"{hectares:.6f}", f"{hectares / 100:.8f}", percent]
             rows.append([unit, map_name, periods, name, *numbers])
