@@ -21,13 +21,21 @@ from mapmill.sample_table import read_reference
 Row = dict[str, Any]
 
 
-def run(area_path: Path, map_name: str, sample: Path, units: Path | None, name: str) -> str:
+def run(
+    area_path: Path,
+    map_name: str,
+    sample: Path,
+    units: Path | None,
+    layer: str | None,
+    name: str,
+) -> str:
     """Write the tables of a map's accuracy and areas; the same in words.
 
     Parameters
     ----------
     sample : the interpreted table, beside the design of the sample
     units : polygons for which areas are estimated too, called by their attribute `name`
+    layer : of a file with several
 
     Raises
     ------
@@ -49,7 +57,7 @@ def run(area_path: Path, map_name: str, sample: Path, units: Path | None, name: 
     by_unit.unlink(missing_ok=True)  # that of another sample would stand beside the new tables
     if units:
         maps = ClassMap(layout.map(design.map), len(names)), source
-        rows = unit_estimates.by_unit(data, design, maps, units, name)
+        rows = unit_estimates.by_unit(data, design, maps, units, layer, name)
         _write(by_unit, rows)
         said += unit_estimates.told(rows, by_unit)
     _write(folder / "accuracy.csv", accuracy)

@@ -125,6 +125,7 @@ def _add_sample(commands: Any) -> None:
         command.add_argument("map", help="name of a map that is made")
     areas.add_argument("sample", type=Path, help="the table with the column `reference` filled in")
     areas.add_argument("--units", type=Path, help="polygons, such as municipalities: areas in each")
+    areas.add_argument("--layer", help="their layer, in a file with several")
     areas.add_argument("--name", default="name", help="their attribute (default name)")
 
 
@@ -378,10 +379,10 @@ def _sample(area: Path, **options: Any) -> None:
     run(area, options["map"])
 
 
-def _areas(area: Path, sample: Path, units: Path | None, name: str, **options: Any) -> None:
+def _areas(area: Path, sample: Path, units: Path | None, **options: Any) -> None:
     from mapmill.area_estimates import run
 
-    print(run(area, options["map"], sample, units, name))
+    print(run(area, options["map"], sample, units, options["layer"], options["name"]))
 
 
 TOOLS: dict[str, Callable[..., int | None]] = {

@@ -183,7 +183,11 @@ def _of_class(data: Interpreted, value: int, name: str, names: list[str]) -> lis
             f"{name} was never seen: its producer's accuracy is unknown, its area at most `high`"
         )
         return said
-    few = [f"{names[h - 1]} {n}" for h, n in zip(data.strata, found, strict=True) if n < FEW]
+    open_H = data.sampled < data.units[data.strata]  # in the others there is nothing to miss
+    cells = [(names[h - 1], n) for h, n in zip(data.strata[open_H], found[open_H], strict=True)]
+    few = [f"{stratum} {n}" for stratum, n in cells if 0 < n < FEW]
+    none = ", ".join(stratum for stratum, n in cells if not n)
+    few += [f"none in {none}"] if none else []
     if few:
         said.append(
             f"{name} was seen in fewer than {FEW} points of strata ({', '.join(few)}): its standard"

@@ -13,20 +13,25 @@ from mapmill.sample_files import Design
 from mapmill.unit_pixels import Unit, count_units, grid_of, read_units
 
 Row = dict[str, Any]
-REMEDIES = ("check --units", "give --name one of them")
+REMEDIES = ("check --units and --layer", "give --name one of them")
 WHOLE = 99.5
 """Per cent of a unit's ground that the map tells, to be called whole: pixels cut its edges."""
 
 
 def by_unit(
-    data: Interpreted, design: Design, maps: tuple[ClassMap, ClassMap], path: Path, name: str
+    data: Interpreted,
+    design: Design,
+    maps: tuple[ClassMap, ClassMap],
+    path: Path,
+    layer: str | None,
+    name: str,
 ) -> list[Row]:
     """Area of each class in each unit.
 
     Parameters
     ----------
     maps : that which the sample was drawn from, and that which is judged
-    path, name : polygons, and their attribute with the unit's name
+    path, layer, name : polygons, and their attribute with the unit's name
 
     Raises
     ------
@@ -37,7 +42,7 @@ def by_unit(
     if file_digest(drawn.path) != design.sha256:
         found = "another map than the sample was drawn from"
         raise ContractError(drawn.path, found, "the same file", "leave out --units, or draw anew")
-    grounds = read_units(path, None, name, grid_of(drawn), REMEDIES)
+    grounds = read_units(path, layer, name, grid_of(drawn), REMEDIES)
     units = count_units(grounds, drawn, design.xy)
     counted = units if data.own else count_units(grounds, judged, design.xy)
     return [

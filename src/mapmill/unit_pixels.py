@@ -15,13 +15,14 @@ from mapmill.errors import ContractError
 from mapmill.grid import Grid, Window
 from mapmill.pixel_area import HECTARE, polygon_area
 from mapmill.raster import burn
-from mapmill.vector import inspect_polygons, read_polygons
+from mapmill.vector import inspect_polygons, layers_with_shapes, read_polygons
 
 log = logging.getLogger(__name__)
 Numbers = NDArray[Any]
 UNNAMED = "(no name)"
 FORMULA = "=+-@\t\r"
 """A spreadsheet runs a cell that begins with one of these."""
+CUT = "cut it to the surroundings of the map"
 SURFACES = ("Polygon", "MultiPolygon", "GeometryCollection")
 
 
@@ -53,22 +54,33 @@ def read_units(
     Raises
     ------
     ContractError
-        if the file cannot be read, has no such attribute, holds points or lines, or none of its
-        polygons has ground on the grid.
+        if the file cannot be read, has several layers and none is named, has no such attribute,
+        holds points or lines, a polygon that the grid's CRS does not reach, or none with ground on
+        the grid.
     """
-    found = read_polygons(path, layer, attribute, grid.crs, grid.bounds(), remedies)
+    if layer is None:
+        several = layers_with_shapes(path)
+        if len(several) > 1:
+            raise ContractError(path, f"layers {', '.join(several)}", "one layer", remedies[0])
+        layer = several[0] if several else None
+    found = read_polygons(path, layer, attribute, grid.crs, grid.bounds(), remedies, edges=True)
     named: dict[str, list[Any]] = {}
     for polygon, name in found:
         if polygon["type"] not in SURFACES:
             raise ContractError(path, f"a {polygon['type']}", "polygons", remedies[0])
-        named.setdefault(_cell(name), []).append(shape(polygon))
+        ground = shape(polygon)
+        if not np.isfinite(shapely.get_coordinates(ground)).all():
+            raise ContractError(
+                path, f"{name!r}, beyond {grid.crs[:40]}", "units near the map", CUT
+            )
+        named.setdefault(_cell(name), []).append(ground)
     place = shapely.box(*grid.bounds())
     units = {name: _ground(shapes) for name, shapes in sorted(named.items())}
     units = {name: unit for name, unit in units.items() if unit.intersection(place).area > 0}
     if not units:
         raise ContractError(path, "no polygon on the map", "units of the map", remedies[0])
-    several = inspect_polygons(path, layer)["features"]
-    log.info("%s: %d units on the map, of %d polygons", path, len(units), several)
+    every = inspect_polygons(path, layer)["features"]
+    log.info("%s: %d units on the map, of %d polygons", path, len(units), every)
     return units
 
 

@@ -16,6 +16,8 @@ from mapmill.atomic import whole_file
 from mapmill.errors import ContractError
 from mapmill.sections import VECTOR_SUFFIXES
 
+DEGREES, METRES = 0.01, 1000.0
+"""Length after which an edge gets a corner more: in UTM it then bends within a decimetre."""
 REMEDY = "check labels.file and labels.layer"
 ATTRIBUTE_REMEDY = "correct labels.attribute"
 
@@ -27,6 +29,7 @@ def read_polygons(
     crs: str,
     bounds: tuple[float, float, float, float],
     remedies: tuple[str, str] = (REMEDY, ATTRIBUTE_REMEDY),
+    edges: bool = False,
 ) -> list[tuple[dict[str, Any], str]]:
     """Polygons that touch `bounds`, in `crs`, with their attribute as text, in file order.
 
@@ -34,6 +37,8 @@ def read_polygons(
     ----------
     bounds : left, bottom, right, top in `crs`
     remedies : what to do about a file or layer, and about an attribute, that is not there
+    edges : whether edges that are straight in the layer's CRS bend as they do in `crs`, by more
+        corners; else the corners alone are projected
 
     Raises
     ------
@@ -55,7 +60,10 @@ def read_polygons(
     _, fids, wkb, values = found
     order = np.argsort(fids, kind="stable")  # an index gives them in another, window by window
     shapes = shapely.from_wkb(wkb[order])
-    if CRS.from_user_input(info["crs"]) != CRS.from_user_input(crs):
+    own = CRS.from_user_input(info["crs"])
+    if own != CRS.from_user_input(crs):
+        if edges:
+            shapes = shapely.segmentize(shapes, DEGREES if own.is_geographic else METRES)
         to_grid = Transformer.from_crs(info["crs"], crs, always_xy=True)
         shapes = shapely.transform(shapes, lambda xy: np.column_stack(to_grid.transform(*xy.T)))
     return [
@@ -155,6 +163,21 @@ def inspect_polygons(
     if info["crs"] is None:
         raise ContractError(path, "no CRS", "georeferenced polygons", "assign one (ogr2ogr)")
     return info
+
+
+def layers_with_shapes(path: Path) -> list[str]:
+    """Names of the layers of a vector file that hold shapes; tables, such as styles, do not.
+
+    Raises
+    ------
+    ContractError
+        if it cannot be read.
+    """
+    try:
+        found = pyogrio.list_layers(path)
+    except (DataSourceError, DataLayerError) as error:
+        raise ContractError(path, str(error), "a readable vector file", "check the file") from None
+    return [str(name) for name, kind in found if kind is not None]
 
 
 def drivers() -> set[str]:

@@ -168,6 +168,21 @@ def test_a_plane_that_is_far_from_the_ground_is_told(small_area, caplog):
     assert "up to 298." in caplog.text
 
 
+def test_a_unit_that_the_maps_crs_does_not_reach_is_refused(small_area, capsys):
+    """A unit that goes round a pole would lose corners in the map's CRS, and its area with them."""
+    bounds = [650_000, 6_858_400, 651_920, 6_860_000]
+    area = area_with(
+        "lambert", grid={"crs": "EPSG:2154", "bounds": bounds}, tabulate={"units": "world.gpkg"}
+    )
+    class_YX, _ = simulated_scene()
+    path = Path("results/lambert_landcover.tif")
+    write_tif(path, class_YX, left=bounds[0], top=bounds[3], crs="EPSG:2154")
+    world = geopandas.GeoDataFrame({"name": ["world"]}, geometry=[box(-180, -90, 180, 90)])
+    world.set_crs(4326).to_file("world.gpkg")
+    line = refused(capsys, "tabulate", area, "out/areas.csv", "out/changes.csv")
+    assert "found 'world', beyond EPSG:2154; expected units near the map" in line
+
+
 def test_mistakes_are_one_line(small_area, capsys):
     """A wrong attribute, or a place without units, would end in a page of Python."""
     maps_of("wrong")

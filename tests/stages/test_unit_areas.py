@@ -4,9 +4,11 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import shapely
 from making import LEFT, STEP, TOP, write_tif
+from pyproj import Transformer
 from shapely.geometry import box
 from stages.stage_steps import mapmill, refused
 from stages.test_sample_areas import fill_in, mapped, rows_of
@@ -87,4 +89,41 @@ def test_units_of_an_older_run_do_not_stay(interpreted, capsys):
     layer = geopandas.GeoDataFrame({"name": ["a"]}, geometry=[shapely.Point(LEFT, TOP)], crs=32631)
     layer.to_file("points.gpkg")
     line = refused(capsys, "areas", area, "landcover", table, "--units", "points.gpkg")
-    assert "found a Point; expected polygons; check --units" in line
+    assert "found a Point; expected polygons; check --units and --layer" in line
+
+
+def test_a_file_of_units_with_several_layers_is_told_which(interpreted, capsys):
+    """The first of several layers would be taken for the towns; a table of styles is no layer."""
+    area, table, *_ = interpreted
+    two = Path("two.gpkg")
+    for layer, shape in (("provinces", WHOLE), ("towns", box(LEFT, TOP - H, LEFT + 800, TOP))):
+        frame = geopandas.GeoDataFrame({"name": [layer]}, geometry=[shape], crs=32631)
+        frame.to_file(two, layer=layer)
+    line = refused(capsys, "areas", area, "landcover", table, "--units", two)
+    assert "found layers provinces, towns; expected one layer" in line
+    mapmill("areas", area, "landcover", table, "--units", two, "--layer", "towns")
+    rows = rows_of(Path("results/town/areas/landcover/units.csv"))
+    assert {row["unit"] for row in rows} == {"towns"}
+    frame.to_file("styled.gpkg", layer="towns")
+    frame.drop(columns="geometry").to_csv("styles.csv", index=False)
+    styles = pyogrio.read_dataframe("styles.csv")
+    pyogrio.write_dataframe(styles, "styled.gpkg", layer="layer_styles")
+    mapmill("areas", area, "landcover", table, "--units", "styled.gpkg")
+
+
+def test_long_edges_in_degrees_bend_as_parallels_do(interpreted):
+    """A cell of a degree would lie hundreds of metres off in UTM, where its edge is no chord."""
+    area, table, _, map_YX = interpreted
+    rows, cols = np.indices(map_YX.shape) + 0.5
+    to_degrees = Transformer.from_crs(32631, 4326, always_xy=True)
+    _, latitude_YX = to_degrees.transform(LEFT + cols * STEP, TOP - rows * STEP)
+    west, south = 1.3, float(np.median(latitude_YX))
+    frame = geopandas.GeoDataFrame(
+        {"name": ["cell"]}, geometry=[box(west, south, west + 1, south + 1)], crs=4326
+    )
+    frame.to_file("cell.gpkg")
+    mapmill("areas", area, "landcover", table, "--units", "cell.gpkg")
+    found = rows_of(Path("results/town/areas/landcover/units.csv"))
+    inside_YX = (latitude_YX > south) & (map_YX > 0)
+    count = sum(float(row["pixel_count_ha"]) for row in found)
+    assert count == pytest.approx(inside_YX.sum() / 100, abs=0.03)
