@@ -70,7 +70,8 @@ def _code(where: str, text: str, names: list[str]) -> int:
 def _plain(value: Any) -> str:
     """A cell as text; spreadsheets and GeoPackages write 2 as 2.0 and nothing as NaN or None."""
     text = "" if value is None or value != value else str(value).strip()
-    return text.removesuffix(".0").removesuffix(",0")
+    whole = text.removesuffix(".0").removesuffix(",0")
+    return whole if whole.isdecimal() else text
 
 
 def _columns(path: Path, crs: str) -> tuple[Columns, Numbers]:

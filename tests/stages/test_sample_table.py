@@ -13,7 +13,7 @@ from stages.stage_steps import mapmill, refused
 from stages.test_sample_areas import NAMES, mapped, pixel, rows_of
 
 from mapmill.errors import ContractError
-from mapmill.sample_table import _code
+from mapmill.sample_table import _code, _plain
 
 
 @pytest.fixture
@@ -117,6 +117,7 @@ def test_more_mistakes_in_the_table_are_one_line(drawn, capsys):
 
 def test_a_reference_that_may_be_two_classes_is_refused():
     """`2` would be the second class, or the one that is called 2; `wood` would be Wood."""
+    assert [_plain(each) for each in (2.0, "2,0", "v1.0", None)] == ["2", "2", "v1.0", ""]
     names = ["2", "Wood", "wood", "lake"]
     assert [_code("", text, names) for text in ("wood", "Wood", "LAKE", "4", "", "0")] == [
         3, 2, 4, 4, 0, 0,

@@ -203,6 +203,9 @@ def test_calibration_edges_and_absent_classes_are_those_of_the_pixels(small_area
     assert part["calibration"]["Brier"] == pytest.approx(((sure - right) ** 2).mean(), abs=1e-6)
     assert sum(pixels for pixels, *_ in part["calibration"]["bins"]) == used.sum()
     assert part["absent"] == {"in the labels": [], "in the map": ["lake"]}
+    assert all(1 <= count < 5 for count in part["in_few"].values())
+    said = next(Path(f"results/{area.stem}").rglob("summary.txt")).read_text()
+    assert f"few blocks ({part['spatial_blocks']}): the intervals are too narrow" in said
     f1 = f1_score(label_YX[used], result_BYX[0][used], average="macro", zero_division=0)
     assert part["means"]["macro"]["F1"] == pytest.approx(f1, abs=1e-6)
     assert part["means"]["micro"]["F1"] == pytest.approx(right.mean(), abs=1e-6)

@@ -166,6 +166,11 @@ MISTAKES = {
         "unet: {class_weights: given}",
         ["runs.unet", "given_weights"],
     ),
+    "an accuracy of no class": (
+        "assess:",
+        "sample: {accuracies: {9: 0.5}}\nassess:",
+        ["sample.accuracies", "9", "no class"],
+    ),
     "a weight of no class": (
         "unet: {}",
         "unet: {class_weights: given, given_weights: {9: 2}}",
