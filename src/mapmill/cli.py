@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from errno import EACCES, EDQUOT, EFBIG, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EDQUOT, EEXIST, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -204,14 +204,17 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in OUTSIDE:
             raise
-        where = error.filename or "the disk"
-        print(f"mapmill {command}: {where}: {error.strerror}: make room or rights", file=sys.stderr)
+        where = error.filename2 or error.filename or "the disk"
+        remedy = "choose another path" if error.errno in NAMES_OF_FILES else "make room or rights"
+        print(f"mapmill {command}: {where}: {error.strerror}: {remedy}", file=sys.stderr)
         return 1
     return 0
 
 
-OUTSIDE = (ENOSPC, EDQUOT, EFBIG, EACCES, EPERM, EROFS, ENOTDIR)
-"""Errors of the system that a user can mend: room, rights, names that are no folders."""
+NAMES_OF_FILES = (EEXIST, EISDIR, ENAMETOOLONG, ENOTDIR)
+"""Errors of the system: folders that are files, files that are folders, names too long."""
+OUTSIDE = (ENOSPC, EDQUOT, EFBIG, EACCES, EPERM, EROFS, *NAMES_OF_FILES)
+"""Errors of the system that a user can mend: room, rights, names."""
 
 
 def _with_area(error: MapmillError, area: Path | None) -> str:
@@ -235,7 +238,8 @@ def _run_stage(stage: str, values: list[str | Path], options: dict[str, int]) ->
 def _predict_image(output: Path, model: Path, image: Path, bands: str | None, **given: Any) -> None:
     from mapmill.predict_image import run, settings_from
 
-    run(output, model, image, bands.split(",") if bands else None, settings_from(given))
+    names = [name.strip() for name in bands.split(",")] if bands else None
+    run(output, model, image, names, settings_from(given))
 
 
 def _check(area: Path) -> None:

@@ -44,10 +44,9 @@ def run(
     ------
     ContractError
         if the image is not of the bands and the resolution of the model, has no CRS or no data;
-        or the model joins periods.
+        the model joins periods; or the output is no place for a map.
     """
-    if output.resolve() == image.resolve():
-        raise ContractError(output, "the image itself", "another file", "name another one")
+    _check_output(output, [model, image])
     torch.set_num_threads(chosen.threads)
     net, card = load_model(model)
     if card.periods:
@@ -56,9 +55,10 @@ def run(
     predictor = Predictor.of(net, card, choose_device(chosen.device), chosen.plan, str(model))
     log.info("%s: %s, on %s", model, predictor.told, predictor.device)
     with opened_image(image, card.bands, bands, CACHE) as source:
+        _check_output(output, source.files)
         _check_resolution(image, source.info, card)
-        if all(value is None for value in source.nodata):
-            log.info("%s: declares no nodata: every pixel is mapped", image)
+        if not source.is_masked and all(value is None for value in source.nodata):
+            log.info("%s: declares no nodata and no mask: every pixel is mapped", image)
         outliers = Outliers(card)
         _map(output, source, predictor, chosen, outliers, file_digest(model))
     for line in outliers.told():
@@ -123,6 +123,18 @@ def _tags(model: str) -> dict[str, str]:
         "MAPMILL_VERSION": __version__,
         "MAPMILL_INPUT_MODEL": model,
     }
+
+
+def _check_output(output: Path, inputs: Sequence[Path]) -> None:
+    """The map can lie there, and replaces nothing that it is made from."""
+    remedy = "name another file"
+    if output.suffix.lower() not in (".tif", ".tiff"):
+        raise ContractError(output, f"suffix {output.suffix!r}", ".tif: a GeoTIFF", remedy)
+    if output.is_dir():
+        raise ContractError(output, "a folder", "a file to write", remedy)
+    for each in inputs:
+        if output.exists() and each.exists() and output.samefile(each):
+            raise ContractError(output, f"{each} itself", "another file than is read", remedy)
 
 
 def _check_resolution(path: Path, info: RasterInfo, card: Card) -> None:

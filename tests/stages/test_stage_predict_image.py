@@ -18,6 +18,7 @@ from stages.stage_steps import mapmill, refused_cleanly
 from mapmill.nets.model import Card, build, save_model, with_reach
 
 BANDS = ["B02", "B03", "B04"]
+OPACITY = rasterio.enums.ColorInterp.alpha
 MEAN, SD = [1000.0, 800.0, 600.0], [200.0, 150.0, 100.0]
 
 
@@ -114,7 +115,7 @@ def test_named_bands_and_settings(project_folder, caplog):
     model(attention="se")
     write_tif(Path("image.tif"), image()[::-1], nodata=0)
     caplog.set_level(logging.INFO)
-    bands = ("--bands", "B04,B03,B02")
+    bands = ("--bands", "B04, B03, B02")
     first = predicted(*bands)
     said = " ".join(record.getMessage() for record in caplog.records)
     assert "blend, windows of 32 px every 16 px" in said and "Mpx mapped" in said
@@ -169,14 +170,77 @@ def test_an_image_that_does_not_fit_is_refused(project_folder, capsys, case):
     assert re.search(expected, line), line
 
 
-def test_the_image_is_not_written_over(project_folder, capsys):
-    """An image would be replaced by its map."""
+@pytest.mark.parametrize(
+    ("name", "output", "said"),
+    [
+        ("image.tif", "image.tif", "image.tif itself"),
+        ("image.tif", "model.tif", "model.tif itself"),
+        ("image.vrt", "image.tif", "image.tif itself"),
+        ("image.tif", "folder.tif", "a folder"),
+        ("image.tif", "map.png", "suffix '.png'; expected .tif"),
+        ("image.tif", "image.tif/map.tif", "Not a directory: choose another path|File exists"),
+        ("image.tif", f"{'x' * 240}.tif", "File name too long: choose another path"),
+    ],
+)
+def test_what_is_read_is_not_written_over(project_folder, capsys, name, output, said):
+    """A model or an image would be replaced by a map, or hours of work end in a traceback."""
+    model()
+    Path("model.safetensors").rename("model.tif")
+    Path("folder.tif").mkdir()
+    write_tif(Path("image.tif"), image(), nodata=0, bands=BANDS)
+    rasterio.shutil.copy("image.tif", "image.vrt", driver="VRT")
+    before = {path: path.read_bytes() for path in Path().glob("*.*") if path.is_file()}
+    line = refused_cleanly(capsys, "predict", "--model", "model.tif", "--image", name, output)
+    assert re.search(said, line), line
+    assert {path: path.read_bytes() for path in Path().glob("*.*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("kind", ["infinite", "too large", "mask", "opacity"])
+def test_what_is_no_number_or_masked_is_missing(project_folder, kind):
+    """Classes would be mapped where there is no data, and spoil those around."""
+    model()
+    values = image().astype(np.float64)
+    write_tif(Path("image.tif"), values.astype(np.float32), nodata=0, bands=BANDS)
+    values[1, 60:70, 80:90] = 0
+    write_tif(Path("missing.tif"), values.astype(np.float32), nodata=0, bands=BANDS)
+    missing_YX = (values == 0).any(axis=0)
+    if kind == "infinite":
+        values[1, 60:70, 80:90] = -np.inf
+        write_tif(Path("image.tif"), values.astype(np.float32), nodata=0, bands=BANDS)
+    elif kind == "too large":
+        values[1, 60:70, 80:90] = 1e300
+        write_tif(Path("image.tif"), values, nodata=0, bands=BANDS)
+    else:
+        values[:, missing_YX] = 9000.0
+        opacity_YX = np.where(missing_YX, 0, 255)
+        stored = np.concatenate([values, opacity_YX[None]]) if kind == "opacity" else values
+        names = [*BANDS, "opacity"][: len(stored)]
+        write_tif(Path("image.tif"), stored.astype(np.uint16), bands=names)
+        with rasterio.open("image.tif", "r+") as target:
+            if kind == "mask":
+                target.write_mask(~missing_YX)
+            else:
+                target.colorinterp = [*[rasterio.enums.ColorInterp.undefined] * 3, OPACITY]
+    found, expected = predicted(), predicted(name="missing.tif")
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found[0] == 0, missing_YX)
+
+
+def test_complex_numbers_are_refused(project_folder, capsys):
+    """Half of each number would be left out without a word."""
+    model()
+    write_tif(Path("image.tif"), image().astype(np.complex64), bands=BANDS)
+    command = ["predict", "--model", "model.safetensors", "--image", "image.tif", "out/map.tif"]
+    assert "complex64 numbers; expected real ones" in refused_cleanly(capsys, *command)
+
+
+def test_a_folder_that_takes_no_file_is_told(project_folder, capsys):
+    """The image would be said to be unreadable where the map cannot be written."""
     model()
     write_tif(Path("image.tif"), image(), nodata=0, bands=BANDS)
-    before = Path("image.tif").read_bytes()
-    command = ["predict", "--model", "model.safetensors", "--image", "image.tif", "image.tif"]
-    assert "the image itself" in refused_cleanly(capsys, *command)
-    assert Path("image.tif").read_bytes() == before
+    command = ["predict", "--model", "model.safetensors", "--image", "image.tif"]
+    line = refused_cleanly(capsys, *command, "/proc/self/map.tif")
+    assert line.startswith("mapmill predict: /proc/self/map.tif: found no file"), line
 
 
 def test_an_image_unlike_those_of_training_is_told(project_folder, caplog):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
@@ -26,11 +27,20 @@ class Image:
     numbers: tuple[int, ...]
     """Of the bands in the file, from 1, in the order of the image."""
     nodata: tuple[float | None, ...]
-    """Declared for each band of the image; NaN is missing in any case."""
+    """Declared for each band of the image."""
+    is_masked: bool
+    """Whether the file has a mask, or a band of opacity."""
     _source: Any
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that it is read from, such as the sources of a virtual raster."""
+        return [Path(name) for name in self._source.files]
 
     def read(self, window: Window) -> tuple[Array, NDArray[np.bool_]]:
         """Image (band, y, x) and where every band has data (y, x).
+
+        Missing are nodata, what the file's mask hides, and what is no finite float32.
 
         Raises
         ------
@@ -41,14 +51,17 @@ class Image:
         part = RasterioWindow.from_slices(rows, cols)
         try:
             image_BYX = self._source.read(self.numbers, window=part)
+            valid_YX = np.ones(image_BYX.shape[1:], bool)
+            if self.is_masked:
+                valid_YX = self._source.read_masks(self.numbers[0], window=part) > 0
         except RasterioError as error:
             raise unreadable(self.path, error) from None
-        valid_YX = np.ones(image_BYX.shape[1:], bool)
         for band_YX, nodata in zip(image_BYX, self.nodata, strict=True):
             if nodata is not None:
                 valid_YX &= band_YX != nodata
             if image_BYX.dtype.kind == "f":
-                valid_YX &= ~np.isnan(band_YX)
+                with np.errstate(over="ignore"):
+                    valid_YX &= np.isfinite(band_YX.astype(np.float32, copy=False))
         return image_BYX, valid_YX
 
 
@@ -66,13 +79,18 @@ def opened_image(
     Raises
     ------
     ContractError
-        if the raster is unreadable, rotated, without a CRS or one of the bands.
+        if the raster is unreadable, rotated, complex, without a CRS or one of the bands.
     """
     with rasterio.Env(GDAL_CACHEMAX=cache), opened(path) as source:
         info = info_of(source, path)
         numbers = _numbers(path, bands, named, info.bands)
+        kinds = {source.dtypes[number - 1] for number in numbers}
+        if any(kind.startswith("complex") for kind in kinds):
+            found = f"{', '.join(sorted(kinds))} numbers"
+            raise ContractError(path, found, "real ones", "make an image of what was learnt")
         nodata = tuple(source.nodatavals[number - 1] for number in numbers)
-        yield Image(path, info, numbers, nodata, source)
+        is_masked = MaskFlags.per_dataset in source.mask_flag_enums[numbers[0] - 1]
+        yield Image(path, info, numbers, nodata, is_masked, source)
 
 
 def _numbers(

@@ -79,6 +79,15 @@ def put(path: Path, target: Any, window: Window, whole: Window, array_BYX: Array
         raise ContractError(path, found, "a whole one", "make room on the disk") from None
 
 
+def _created(path: Path, part: Path, profile: dict[str, Any]) -> Any:
+    """A raster opened for writing, which is to become `path`."""
+    try:
+        return rasterio.open(part, "w", **profile)
+    except RasterioError as error:
+        found, remedy = f"no file that can be made ({error})", "name another folder, or make room"
+        raise ContractError(path, found, "a place to write to", remedy) from None
+
+
 @contextmanager
 def raster_by_window(
     path: Path,
@@ -115,7 +124,7 @@ def raster_by_window(
     profile |= {"sparse_ok": sparse} | ({"num_threads": threads} if threads > 1 else {})
     with whole_file(path) as part:
         # by itself GDAL would keep tiles in a share of all the memory there is
-        with rasterio.Env(GDAL_CACHEMAX=cache), rasterio.open(part, "w", **profile) as target:
+        with rasterio.Env(GDAL_CACHEMAX=cache), _created(path, part, profile) as target:
             for number, name in enumerate(bands, 1):
                 target.set_band_description(number, name)
             target.update_tags(**tags)
