@@ -15,7 +15,7 @@ VERSION = {
     "train": 6,
     "calibrate": 1,
     "predict": 3,
-    "mosaic": 3,
+    "mosaic": 4,
     "vectorise": 1,
     "assess": 6,
     "tabulate": 2,

@@ -8,12 +8,14 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("Agg")
+mpl.rcParams["text.parse_math"] = False  # a name may hold dollars
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
@@ -23,6 +25,10 @@ from mapmill.extent import extent_of
 from mapmill.shift import Shift
 
 Array = NDArray[Any]
+SMALL, LARGE = 0.058, 0.1
+"""Width of a letter of the credits and of a title, in inches."""
+NAME = 28
+"""Letters of a line of the map's legend."""
 PICTURE = 1400
 """Longest side of a picture of the area, in pixels."""
 
@@ -40,15 +46,24 @@ def save(figure: Figure, path: Path, area: Area) -> None:
 
 def save_credited(figure: Figure, path: Path, credits: Sequence[str]) -> None:
     """Likewise, with credits of any kind."""
-    figure.text(0.99, 0.005, " · ".join(credits), ha="right", va="bottom", fontsize=7)
+    told = fill(" · ".join(credits), round(figure.get_figwidth() / SMALL))
+    figure.text(0.99, 0.005, told, ha="right", va="bottom", fontsize=7)
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        room_for_credits(figure, told.count("\n") + 1)
     with whole_file(path) as part:
         figure.savefig(part, dpi=130, metadata={"Software": None}, facecolor="white")
     plt.close(figure)
 
 
-def room_for_credits(figure: Figure) -> None:
-    """Keep the constrained layout off the last line of the picture."""
-    figure.set_layout_engine("constrained", rect=(0, 0.035, 1, 0.965))
+def room_for_credits(figure: Figure, lines: int = 1) -> None:
+    """Keep the constrained layout off the last lines of the picture."""
+    below = max(0.035, (0.05 + 0.13 * lines) / figure.get_figheight()) if lines > 1 else 0.035
+    figure.set_layout_engine("constrained", rect=(0, below, 1, 1 - below))
+
+
+def headed(figure: Figure, title: str) -> None:
+    """Write a title of any length above the figure."""
+    figure.suptitle(fill(title, round(figure.get_figwidth() / LARGE)), fontsize=12)
 
 
 def area_axes(area: Area, panels: int = 1, legend: float = 2.2) -> tuple[Figure, list[Axes]]:
@@ -77,7 +92,8 @@ def class_legend(area: Area, figure: Figure, shares: Array) -> None:
     handles = []
     for value in sorted(area.classes):
         entry = area.classes[value]
-        label = f"{entry.name}  {100 * shares[value - 1]:.1f} %"
+        share = f"{100 * shares[value - 1]:.1f}\u00a0%"
+        label = fill(f"{entry.name}  {share}", NAME)
         handles.append(Patch(facecolor=entry.colour, edgecolor="0.3", label=label))
     title = "Map (share of mapped pixels)"
     figure.legend(handles=handles, loc="outside right center", title=title, frameon=False)
@@ -105,7 +121,7 @@ def map_picture(
     bottom.imshow(class_colours(area)(class_YX, bytes=True), interpolation="nearest")
     bottom.set_title("Map", loc="left", fontsize=10)
     class_legend(area, figure, counts / max(counts.sum(), 1))
-    figure.suptitle(f"{area.title}: {map_name}", fontsize=12)
+    headed(figure, f"{area.title}: {map_name}")
     save(figure, path, area)
 
 

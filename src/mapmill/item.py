@@ -3,19 +3,22 @@
 import datetime
 import json
 import os
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pystac
+from pyproj import CRS
 
 from mapmill import __version__
 from mapmill.areafile import models_of
 from mapmill.config import Area
+from mapmill.derive import metres_of
 from mapmill.extent import extent_of
 from mapmill.layout import Layout
 from mapmill.provenance import file_digest
-from mapmill.raster import Statistics, footprint_wgs84
+from mapmill.raster import Statistics, area_bounds_wgs84, footprint_wgs84
 
 EXTENSIONS = [
     f"https://stac-extensions.github.io/{name}/schema.json"
@@ -27,6 +30,8 @@ EXTENSIONS = [
         "processing/v1.2.0",
     )
 ]
+EDGE = 20
+"""Parts of an edge of the outline."""
 TYPES = {
     ".tif": pystac.MediaType.COG,
     ".png": pystac.MediaType.PNG,
@@ -60,8 +65,6 @@ def stac_item(
     digests : name of a model -> sha256 of its file, as far as they are known
     """
     grid, extent = area.the_grid(), extent_of(area)
-    outline = footprint_wgs84(grid, extent)
-    xs, ys = zip(*outline["coordinates"][0], strict=True)
     moments = [area.moments(period) for period in area.periods_of(map_name)]
     models = models_of(area_path, area, map_name)
     properties = {
@@ -69,7 +72,7 @@ def stac_item(
         "license": area.license,
         "attribution": "; ".join(area.attribution),
         "providers": [each.model_dump(mode="json", exclude_none=True) for each in area.providers],
-        "proj:code": grid.crs,
+        **_projection(grid.crs),
         "proj:bbox": list(grid.bounds(extent)),
         "proj:shape": [extent.height, extent.width],
         "proj:transform": list(grid.transform(extent)),
@@ -79,8 +82,8 @@ def stac_item(
     }
     made = pystac.Item(
         id=f"{area_path.stem}_{map_name}",
-        geometry=outline,
-        bbox=[min(xs), min(ys), max(xs), max(ys)],
+        geometry=footprint_wgs84(grid, extent, EDGE),
+        bbox=[round(value, 7) for value in area_bounds_wgs84(grid, extent)],
         datetime=None,
         start_datetime=datetime.datetime.fromisoformat(min(m[0] for m in moments)),
         end_datetime=datetime.datetime.fromisoformat(max(m[1] for m in moments)),
@@ -94,6 +97,15 @@ def stac_item(
     return content | {"links": sources}
 
 
+def _projection(crs: str) -> dict[str, Any]:
+    """The CRS by its code, or where it has none by its definition."""
+    found = CRS.from_user_input(crs)
+    code = found.to_authority(min_confidence=100)
+    if code:
+        return {"proj:code": ":".join(code)}
+    return {"proj:code": None, "proj:wkt2": found.to_wkt()}
+
+
 def _asset(area: Area, file: File, folder: Path, is_map: bool) -> pystac.Asset:
     """A file with its digest and, of a raster, its bands."""
     fields: dict[str, Any] = {
@@ -103,8 +115,9 @@ def _asset(area: Area, file: File, folder: Path, is_map: bool) -> pystac.Asset:
     if file.bands:
         fields |= {"data_type": "uint8", "nodata": file.nodata}
         fields |= {"unit": file.unit} if file.unit else {}
+        metres = metres_of(area)
+        fields |= {"raster:spatial_resolution": metres} if metres is not None else {}
         fields |= {
-            "raster:spatial_resolution": area.the_grid().resolution,
             "raster:sampling": "area",
             "bands": [
                 {"name": name} | ({"statistics": asdict(found)} if found else {})
@@ -129,10 +142,12 @@ def multihash(sha256: str) -> str:
 
 def _classes(area: Area) -> list[dict[str, Any]]:
     nodata = {"value": 0, "name": "nodata", "nodata": True}
+    slugs = {value: _slug(entry.name) or "class" for value, entry in area.classes.items()}
+    often = Counter(["nodata", "class", *slugs.values()])
     return [nodata] + [
         {
             "value": value,
-            "name": _slug(entry.name) or f"class-{value}",
+            "name": slugs[value] if often[slugs[value]] == 1 else f"{slugs[value]}-{value}",
             "title": entry.name,
             "color_hint": entry.colour[1:].upper(),
         }

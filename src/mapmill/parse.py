@@ -14,6 +14,7 @@ from mapmill.config import Area
 from mapmill.consistency import check
 from mapmill.errors import ConfigError
 from mapmill.sections import Section, Train
+from mapmill.sections.base import LINE
 
 
 class _StrictLoader(yaml.CSafeLoader):
@@ -116,7 +117,7 @@ PATTERNS = {
     "^#[0-9a-fA-F]{6}$": "a colour as #rrggbb",
     "^[a-z0-9-]+/[a-z0-9-]+$": "area/run",
     "^[0-9a-f]{64}$": "64 digits 0-9 a-f",
-    r"^[^\r\n\t]*[^\s][^\r\n\t]*$": "one line of text",
+    LINE: "one line of text",
     r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$": "a moment such as 2018-04-30T23:59:59Z",
 }
 

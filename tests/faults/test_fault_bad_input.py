@@ -322,6 +322,7 @@ def test_a_missing_weights_link_is_one_line(small_area, capsys):
         ({"select": {"size": 10**5}}, "select.size: found 100000"),
         ({"runs": {"unet": {"train_on": [["a"]]}}}, "runs.unet.train_on"),
         ({"title": "one\ntwo"}, "expected one line of text"),
+        ({"title": "one\x07two"}, "expected one line of text"),
         ({"downsample": None}, "downsample: found nothing; expected a mapping"),
         ({"labels": {"codes": {"#ff0000": 1}}}, "labels.codes.#ff0000: found a colour"),
     ],

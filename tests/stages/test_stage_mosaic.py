@@ -17,15 +17,22 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import yaml
 from making import LEFT, STEP, TOP, write_tif
+from pyproj import CRS
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rio_cogeo.cogeo import cog_validate
+from shapely.geometry import Point, shape
 from stages.stage_steps import PERIOD, area_with, mapmill, refused, write_blocks
 
 from mapmill import __version__ as mapmill_version
 from mapmill import morphology
+from mapmill.areafile import load_area
+from mapmill.grid import Grid, Window
+from mapmill.item import File, stac_item
+from mapmill.raster import footprint_wgs84
 from mapmill.sieve import sieve_pass
 
 PERIODS = {PERIOD: {"files": "data/{scene}_{band}.tif"}, "2018-07": {"files": "none.tif"}}
@@ -55,7 +62,7 @@ def large(small_area):
         },
         search={"periods": PERIODS},
         maps=SPRING,
-        providers=[{"name": "A lab", "roles": ["producer"]}],
+        providers=[{"name": "A lab", "roles": ["producer"], "url": "https://lab.example"}],
     )
     random = np.random.default_rng(5)
     class_YX = np.kron(random.integers(0, 4, (70, 70)), np.ones((8, 10), int)).astype(np.uint8)
@@ -216,6 +223,51 @@ def test_pictures_show_each_class_in_its_colour(large):
         assert (legend_YX3 == tuple(bytes.fromhex(colour))).all(axis=-1).sum() > 100
 
 
+def test_names_of_classes_in_a_catalogue_are_one_each(large):
+    """Two classes would be one to a program that goes by their short names; lengths in degrees
+    would pass for metres."""
+    area, _ = large
+    content = yaml.safe_load(area.read_text())
+    for entry, name in zip(content["classes"].values(), ["a b", "A-B", "Nodata"], strict=True):
+        entry["name"] = name
+    content["grid"] |= {"crs": "EPSG:4326", "resolution": 0.001, "bounds": [2, 41, 3, 42]}
+    area.write_text(yaml.safe_dump(content), encoding="utf-8")
+    path = write_tif(Path("map.tif"), np.ones((4, 4), np.uint8))
+    files = {"map": File(path, "map", ("data",), (("class", None),))}
+    item = stac_item(area, load_area(area), "landcover", Path("map.json"), files, {})
+    found = item["assets"]["map"]
+    names = [each["name"] for each in found["classification:classes"]]
+    assert names == ["nodata", "a-b-1", "a-b-2", "nodata-3"]
+    assert "raster:spatial_resolution" not in found
+
+
+LONG = "meadows and pastures of the plains, the hills and the mountains, mown or grazed"
+
+
+def test_names_of_any_letters_and_length_fit_the_pictures(large):
+    """A dollar in a name would stop a map that is all but made; long names would leave the map
+    no room, or be cut off."""
+    area, _ = large
+    content = yaml.safe_load(area.read_text())
+    names = [f"costs $5 or $\\frac{{$, {LONG}", f"_{LONG}", LONG]
+    for entry, name in zip(content["classes"].values(), names, strict=True):
+        entry["name"] = name
+    content |= {"title": f"From $1 to $\\bar$: {LONG}, {LONG}"}
+    content |= {"attribution": [f"© {LONG} $x_1", LONG, LONG]}
+    area.write_text(yaml.safe_dump(content), encoding="utf-8")
+    mosaic(area)
+    folder = Path("results/large/mosaic/landcover")
+    for name in ("map.png", "legend.png"):
+        picture_YX3 = (plt.imread(folder / name)[..., :3] * 255).round().astype(int)
+        edges = (picture_YX3[0], picture_YX3[-1], picture_YX3[:, 0], picture_YX3[:, -1])
+        assert all((edge == 255).all() for edge in edges), name
+        colours = [tuple(bytes.fromhex(colour)) for colour in ("e8c95c", "1b6b2f", "2f6fb7")]
+        shown = [(picture_YX3 == colour).all(axis=-1).sum() for colour in colours]
+        assert min(shown) > 100
+        if name == "map.png":  # two panels, a quarter of the map is nodata
+            assert sum(shown) > 0.2 * picture_YX3[..., 0].size
+
+
 def test_filters_change_the_map_as_on_the_whole_of_it(large, caplog, monkeypatch):
     """Otherwise filters would leave seams, or the table of areas not be that of the map."""
     area, result_BYX = large
@@ -331,7 +383,8 @@ def test_stac_item_describes_the_files(large):
         assert fields["file:checksum"] == "1220" + hashlib.sha256(file.read_bytes()).hexdigest()
     assert {"map", "confidence", "style", "legend", "thumbnail"} <= set(content["assets"])
     assert item.properties["processing:software"] == {"mapmill": mapmill_version}
-    assert item.properties["providers"] == [{"name": "A lab", "roles": ["producer"]}]
+    provider = {"name": "A lab", "roles": ["producer"], "url": "https://lab.example"}
+    assert item.properties["providers"] == [provider]
     assert item.properties["proj:bbox"] == [LEFT, TOP - 5600, LEFT + 7000, TOP]
     (model,) = content["links"]
     assert (model["rel"], model["href"]) == ("derived_from", "large/train/unet-1/model.safetensors")
@@ -343,6 +396,42 @@ def test_stac_item_describes_the_files(large):
     assert all(re.fullmatch("[0-9A-F]{6}", each["color_hint"]) for each in classes[1:])
     item.stac_extensions = []  # their schemas are not on this computer; the core's is
     item.validate()
+
+
+@pytest.mark.parametrize(
+    ("crs", "left", "top", "step"),
+    [
+        ("EPSG:32631", LEFT - 150_000, TOP, 1000),
+        ("EPSG:32760", 800_000, 8_030_000, 100),
+        ("+proj=laea +lat_0=41 +lon_0=2 +datum=WGS84 +units=us-ft", -500_000, 500_000, 1000),
+    ],
+)
+def test_the_item_holds_all_of_the_map(small_area, crs, left, top, step):
+    """A search in a catalogue would miss ground of large maps; across the antimeridian there
+    would be no item at all."""
+    window = Window(0, 0, 300, 400)
+    grid = Grid(crs, left, top, step, 400, 300, 400)
+    outline = shape(footprint_wgs84(grid, window, 20))
+    assert outline.is_valid
+    edges = [(left + 400 * step * part, top) for part in np.linspace(0, 1, 9)]
+    edges += [(left, top - 300 * step * part) for part in np.linspace(0, 1, 9)]
+    for lon, lat in zip(
+        *rasterio.warp.transform(crs, "EPSG:4326", *zip(*edges, strict=True)), strict=True
+    ):
+        assert outline.distance(Point(lon, lat)) < 1e-4
+    bounds = [left, top - 300 * step, left + 400 * step, top]
+    area = area_with("wide", grid={"crs": crs, "resolution": step, "bounds": bounds, "block": 400})
+    Path("areas.csv").write_text("class\n")
+    files = {"areas": File(Path("areas.csv"), "areas")}
+    content = stac_item(area, load_area(area), "landcover", Path("results/wide.json"), files, {})
+    west, south, east, north = content["bbox"]
+    parts = [part.bounds for part in getattr(shape(content["geometry"]), "geoms", [outline])]
+    assert (south, north) == pytest.approx((outline.bounds[1], outline.bounds[3]), abs=1e-4)
+    assert (west, east) == pytest.approx((parts[0][0], parts[-1][2]), abs=1e-4)
+    assert (west > east) == (crs == "EPSG:32760")
+    told = content["properties"]
+    assert told["proj:code"] == (crs if "EPSG" in crs else None)
+    assert "EPSG" in crs or CRS.from_user_input(told["proj:wkt2"]) == CRS.from_user_input(crs)
 
 
 @pytest.mark.parametrize("spoil", ["missing", "moved", "other size"])

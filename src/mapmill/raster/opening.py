@@ -181,10 +181,18 @@ def area_bounds_wgs84(grid: Grid, window: Window) -> tuple[float, float, float, 
     return bounds
 
 
-def footprint_wgs84(grid: Grid, window: Window) -> dict[str, Any]:
-    """The outline of a window as a GeoJSON polygon in degrees."""
+def footprint_wgs84(grid: Grid, window: Window, steps: int = 1) -> dict[str, Any]:
+    """The outline of a window as GeoJSON in degrees: a polygon, or two beside the antimeridian.
+
+    Parameters
+    ----------
+    steps : parts of each edge, which is a curve in degrees
+    """
     left, bottom, right, top = grid.bounds(window)
-    ring = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
+    corners = np.array([(left, bottom), (right, bottom), (right, top), (left, top)])
+    along = np.arange(steps)[:, None] / steps
+    edges = [a + along * (b - a) for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)]
+    ring = [tuple(point) for point in np.concatenate([*edges, corners[:1]]).tolist()]
     polygon = {"type": "Polygon", "coordinates": [ring]}
     outline: dict[str, Any] = transform_geom(grid.crs, "EPSG:4326", polygon, precision=7)
     return outline

@@ -20,9 +20,11 @@ def _no_repeats(values: list[Any]) -> list[Any]:
     return values
 
 
+LINE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+"""Without codes of control, which a terminal obeys and XML cannot hold."""
 Name = Annotated[str, AfterValidator(_plain_name)]
 Distinct = AfterValidator(_no_repeats)
-Line = Annotated[str, Field(pattern=r"^[^\r\n\t]*[^\s][^\r\n\t]*$", max_length=300)]
+Line = Annotated[str, Field(pattern=LINE, max_length=300)]
 """Text on one line."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

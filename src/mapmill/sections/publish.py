@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mapmill.sections.base import Line, Section, Url
+from mapmill.sections.base import Address, Line, Section
 
 Radius = Annotated[int, Field(ge=1, le=10)]
 
@@ -14,7 +14,7 @@ class Provider(Section):
 
     name: Line
     roles: list[Literal["licensor", "producer", "processor", "host"]] = Field(min_length=1)
-    url: Url | None = None
+    url: Address | None = None
 
 
 class Mosaic(Section):
