@@ -8,7 +8,7 @@ here and not in the modules so that planning need not import torch, numba or GDA
 VERSION = {
     "search": 1,
     "download": 1,
-    "compose": 2,
+    "compose": 3,
     "downsample": 2,
     "select": 3,
     "pack": 3,

@@ -142,6 +142,8 @@ class SceneReader:
             without = without_offset(values_YX, file.offset, self.chosen.nodata)
             if without is not values_YX or not np.may_share_memory(values_YX, target_YX):
                 target_YX[:] = _converted(without, self.chosen.dtype, file.reader.path)
+            if target_YX.dtype.kind == "f":  # such as the logarithm of 0
+                np.copyto(target_YX, np.nan, where=np.isinf(target_YX))
             self._valid.append(_has_data(target_YX, self.chosen.nodata))
 
     def _read_mask(self) -> None:

@@ -79,6 +79,19 @@ def test_whole_numbers_in_a_float_area(small_area, shift):
     assert np.isnan(found[:, 122:]).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_infinite_is_missing(small_area, dtype):
+    """Decibels of 0 would be mapped as a class, and spoil all that a net sees around them."""
+    values = np.full((2, HEIGHT, WIDTH), -7.5, dtype)
+    values[0, 10:20, 30:40] = -np.inf
+    values[1, 50, 60] = np.inf if dtype == np.float32 else 1e300
+    write_tif(Path("data/place.tif"), values, bands=["row", "col"])
+    found = compose(two_bands(dtype="float32"))
+    missing = ~(np.abs(values) < 1e38)
+    np.testing.assert_array_equal(np.isnan(found), missing)
+    assert (found[~missing] == -7.5).all()
+
+
 @pytest.mark.parametrize("shift", [0, 3])
 @pytest.mark.parametrize("values", [np.float32([0.25]), np.int16([-5]), np.int32([70_000])])
 def test_values_that_would_change_are_refused(small_area, capsys, values, shift):

@@ -100,7 +100,8 @@ class OnGrid:
         if self._source.dtypes[self.bands[0] - 1] == self.dtype.name:
             self._source.read(self.bands, window=there, out=target_BYX)
         else:  # cast by numpy, since GDAL would cut values off at the ends of their range
-            target_BYX[:] = self._source.read(self.bands, window=there)
+            with np.errstate(over="ignore"):  # beyond float32 is infinite, and so missing
+                target_BYX[:] = self._source.read(self.bands, window=there)
         known = None if self.codes else self.declared
         if known is not None and not _same(known, self.nodata):
             missing = np.isnan(target_BYX) if np.isnan(known) else target_BYX == known
