@@ -1,12 +1,28 @@
 """Where a product came from, as tags: stage, version, digests. No dates, hosts or paths."""
 
 import hashlib
+import platform
+from importlib import metadata
 from pathlib import Path
 
 from mapmill import __version__
 from mapmill.chain import VERSION
 from mapmill.config import Area
 from mapmill.settings import digest
+
+LIBRARIES = ("torch", "numpy", "numba", "rasterio", "zarr", "scikit-learn", "snakemake")
+"""Those that results depend on, and what runs the chain."""
+
+
+def software() -> dict[str, str]:
+    """Versions of what is at work here."""
+    found = {"mapmill": __version__, "Python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def tags(area: Area, stage: str, name: str | None = None, **inputs: str) -> dict[str, str]:

@@ -56,17 +56,10 @@ def assessed(name, seed=0, **sections):
 def assess(area):
     """Score the map; its scores."""
     folder = Path(f"results/{area.stem}/assess/landcover")
-    names = (
-        "metrics.json",
-        "classes.csv",
-        "cells.csv",
-        "confusion.csv",
-        "confusion.png",
-        "summary.txt",
-        "calibration.png",
-        "errors.png",
-    )
-    mapmill("assess", area, "landcover", *(folder / name for name in names))
+    areas = Path(f"results/{area.stem}/mosaic/landcover/areas.csv")
+    areas.parent.mkdir(parents=True, exist_ok=True)
+    areas.write_text("class,name,predicted_px,area,share\n3,lake,7,700,0.01\n")  # as by mosaic
+    mapmill("assess", area, "landcover", folder / "metrics.json")
     return json.loads((folder / "metrics.json").read_text())
 
 

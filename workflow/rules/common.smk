@@ -282,7 +282,10 @@ def tabulate_inputs(wildcards):
 
 @plainly
 def assess_inputs(wildcards):
-    """The map, the tiles, the labels; and the patches where a baseline learns from them."""
+    """The map, the tiles, the labels; the patches where a baseline learns from them.
+
+    And what the report tells of: areas before and after downsampling, pinned scenes, calibration.
+    """
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     if not area.has_labels:
         raise ConfigError(
@@ -293,8 +296,17 @@ def assess_inputs(wildcards):
         )
     whole = [] if area.chips else [str(layout.map(wildcards.map))]
     patches = [str(layout.patches / "zarr.json")] if area.assess.baseline else []
+    found = []
+    if area.predict.is_calibrated:
+        fitted = layout.calibrate(wildcards.map)
+        found = [str(fitted), str(fitted.with_suffix(".png"))]
+    if not area.chips:
+        found += [str(layout.downsample(b).with_suffix(".csv")) for b in blocks(area)]
+        if area.source != "sentinelhub":
+            found += [str(layout.search(p)) for p in area.periods_of(wildcards.map)]
     return [
         *whole,
+        *found,
         str(layout.tiles),
         str(layout.shift),
         str(layout.leak),
