@@ -19,7 +19,7 @@ BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "0.45"
 BEFORE: dict[str, Any] = {"marker": "s", "linestyle": "--", "color": GREY, "mfc": "white"}
 AFTER: dict[str, Any] = {"marker": "o", "linestyle": "-", "color": ORANGE}
 """They differ in marker and line too, for print in grey."""
-PARTS = {"val": "Validation part: chosen here", "test": "Test part: not chosen here"}
+PARTS = {"val": "Validation part: fitted here", "test": "Test part: held out"}
 
 
 def calibration(path: Path, area: Area, counts: Array, title: str, threshold: str) -> None:
@@ -99,6 +99,8 @@ def before_and_after(
         _bars(below, counts, "the likeliest class")
     _classes(axes[0, -1], list(parts.values())[-1], list(PARTS)[len(parts) - 1])
     axes[1, -1].set_axis_off()
+    handles, _ = axes[0, -1].get_legend_handles_labels()
+    axes[1, -1].legend(handles=handles, loc="upper left", frameon=False, fontsize=8)
     figure.suptitle(f"{title}: confidence at temperature {temperature:.3f}", fontsize=11)
     save(figure, path, area)
 
@@ -122,11 +124,10 @@ def _classes(ax: Axes, part: dict[str, Any], split: str) -> None:
     for values, when, look in zip(ends, ("before", "after"), (BEFORE, AFTER), strict=True):
         ax.plot(values, places, **(look | {"linestyle": "none"}), label=when)
     ax.set_yticks(places, names, fontsize=8)
-    ax.invert_yaxis()
-    ax.set_xlim(left=0)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlim(0, 1.1 * max(max(values) for values in ends) or 1)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel("calibration error of the class's probability")
-    ax.legend(loc="best", frameon=False, fontsize=8)
     what = "test" if split == "test" else "validation"
     ax.set_title(f"By class, {what} part", fontsize=9, loc="left")
 

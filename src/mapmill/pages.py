@@ -15,6 +15,7 @@ table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid #bbb; padding: .2em .8em .2em 0; text-align: left;
   vertical-align: top; overflow-wrap: anywhere; }
 th { border-bottom: 2px solid #555; } .number { text-align: right; }
+td:first-child { min-width: 8em; }
 footer { margin-top: 2em; font-size: 12px; }
 """
 NUMBER = re.compile(r"[+-]?\d[\d,.]*(e[+-]?\d+)?( %| \(.*\))?")

@@ -3,7 +3,8 @@
 import hashlib
 import platform
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 from mapmill import __version__
 from mapmill.chain import VERSION
@@ -23,6 +24,20 @@ def software() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def without_folders(value: Any) -> Any:
+    """A JSON value in which absolute paths are cut to their last part and a digest of the whole.
+
+    A report tells settings; folders of a machine are nobody else's business.
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_folders(each) for each in value]
+    if isinstance(value, str) and value.startswith(("/", "~")):
+        return f".../{PurePath(value).name} ({hashlib.sha256(value.encode()).hexdigest()[:8]})"
+    return value
 
 
 def tags(area: Area, stage: str, name: str | None = None, **inputs: str) -> dict[str, str]:

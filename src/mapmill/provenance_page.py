@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from mapmill.areafile import models_of
@@ -12,7 +12,7 @@ from mapmill.chips import find_chips
 from mapmill.config import Area
 from mapmill.layout import Layout
 from mapmill.pages import Table
-from mapmill.provenance import file_digest, software
+from mapmill.provenance import file_digest, software, without_folders
 from mapmill.raster.formats import gdal
 from mapmill.settings import digest
 
@@ -31,10 +31,10 @@ def provenance_tables(area_path: Path, area: Area, map_name: str) -> list[Table]
         ),
         Table(
             "Settings",
-            "As the area file (and the one that it is like) gives them; of paths outside the"
-            " project the last part. What is not listed has the default of this version.",
+            "As the area file (and the one that it is like) gives them; of absolute paths the last"
+            " part and a digest. What is not listed has the default of this version.",
             ["key", "value"],
-            list(_lines("", area.model_dump(mode="json", exclude_unset=True))),
+            list(_lines("", without_folders(area.model_dump(mode="json", exclude_unset=True)))),
         ),
     ]
 
@@ -61,7 +61,9 @@ def _scenes(area: Area, layout: Layout, period: str) -> Iterator[list[str]]:
             told = scene.properties
             clouds = told.get("eo:cloud_cover")
             shown = "" if clouds is None else f"{clouds:g}"
-            yield [period, scene.id, str(told.get("datetime") or ""), shown]
+            span = (told.get("start_datetime"), told.get("end_datetime"))
+            moment = told.get("datetime") or " to ".join(str(end) for end in span if end)
+            yield [period, scene.id, moment, shown]
 
 
 def _models(area_path: Path, area: Area, map_name: str) -> Table:
@@ -93,9 +95,8 @@ def _lines(key: str, value: Any) -> Iterator[list[str]]:
 
 
 def _plain(value: Any) -> str:
-    """A value as text; of an absolute path the last part, since the rest tells of a machine."""
     if isinstance(value, str):
-        return f".../{PurePath(value).name}" if value.startswith(("/", "~")) else value
+        return value
     if isinstance(value, list):
         return ", ".join(_plain(each) for each in value)
     return json.dumps(value)

@@ -27,7 +27,7 @@ STATES = (("not scored", "#f2f2f2"), ("right", "#9ecae1"), ("wrong", "#b2182b"))
 """Colours that differ in lightness too: the colour-blind can tell them apart."""
 STATE_COLOURS = ListedColormap([colour for _, colour in STATES])
 BLUE = "#0072b2"
-BELOW: dict[str, Any] = {"location": "bottom", "aspect": 40, "pad": 0.02, "shrink": 0.9}
+BELOW: dict[str, Any] = {"location": "bottom", "aspect": 40, "pad": 0.02, "shrink": 0.7}
 """Where the scale of a picture lies."""
 OUTLINE = Line2D([], [], color="black", linewidth=1, label="outline of the test part")
 

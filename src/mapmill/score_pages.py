@@ -40,7 +40,8 @@ def _models(content: dict[str, Any]) -> Table:
     ]
     about = (
         "Agreement with the labels; in brackets the 95 % interval. Other rows than `map` are its"
-        f" models alone and the baseline. {content['labels and image']}. {content['distance']}."
+        " models alone and the baseline, if one was asked for."
+        f" Place: {content['labels and image']}. Distance: {content['distance']}."
     )
     header = ["part", "labelled pixels", "model", *SCORES]
     return Table("The map and its models", about, header, rows)

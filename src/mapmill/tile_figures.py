@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PolyCollection
@@ -85,7 +86,8 @@ def tile_map(path: Path, area: Area, tiles: Sequence[Tile], label_YX: Array, tol
     figure.legend(handles=handles, loc="outside right upper", title=title, frameon=False)
     figure.suptitle(f"{area.title}: tiles, {first.period}", fontsize=12)
     ax.set_xlabel(told, fontsize=8)
-    save(figure, path, area)
+    with mpl.rc_context({"hatch.linewidth": 0.4}):  # looked at when it is drawn
+        save(figure, path, area)
 
 
 def _colour_of(why: str) -> str:

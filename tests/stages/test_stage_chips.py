@@ -343,6 +343,7 @@ def test_chips_without_masks_have_no_part_and_no_score(chips, capsys):
     printed = capsys.readouterr()
     assert printed.out.split() == [
         "results/partly/assess/landcover/metrics.json",
+        "results/partly/assess/landcover/scores.html",
         "results/partly/predict/landcover/a2.tif",
         "results/partly/predict/landcover/b1.tif",
     ]
@@ -353,7 +354,9 @@ def test_check_and_show(chips, capsys):
     """A user would not learn what to ask for, or look for a mosaic that chips do not have."""
     area = chip_area("shown")
     mapmill("check", area)
-    assert capsys.readouterr().out == "results/shown/assess/landcover/metrics.json\n"
+    made = ["metrics.json", "scores.html"]
+    expected = [f"results/shown/assess/landcover/{name}" for name in made]
+    assert capsys.readouterr().out.split() == expected
     line = refused(capsys, "show", area)
     assert "snakemake --cores all results/shown/assess/landcover/metrics.json" in line
     select(area)

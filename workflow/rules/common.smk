@@ -21,6 +21,7 @@ from mapmill.errors import ConfigError, MapmillError
 from mapmill.extent import blocks_of, grid_block
 from mapmill.halo import halo_of
 from mapmill.layout import Layout
+from mapmill.provenance import without_folders
 from mapmill.settings import settings
 from mapmill.tiles import read_tiles, scored_chips
 
@@ -63,13 +64,14 @@ def chips_of(name):
 def settings_of(stage, named=None):
     """A params function: the settings that the stage's output depends on, `key=<JSON>` each.
 
-    Snakemake keeps params as a set without names, so every string carries its key.
+    Snakemake keeps params as a set without names, so every string carries its key. It shows them
+    in the report too, which is no place for folders of this machine.
     """
 
     @plainly
     def lines(wildcards):
         name = getattr(wildcards, named) if named else None
-        chosen = settings(area_of(wildcards.area), stage, name)
+        chosen = without_folders(settings(area_of(wildcards.area), stage, name))
         return [
             f"{key}={json.dumps(value, sort_keys=True)}"
             for key, value in sorted(chosen.items())
