@@ -2,12 +2,17 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
+import numpy as np
 from making import SMALL_AREA, write_area
 
 from mapmill.areafile import load_area
+from mapmill.class_areas import ClassAreas, write_areas
+from mapmill.layout import Layout
 from mapmill.pages import Table, write_page
 from mapmill.provenance_page import provenance_tables
+from mapmill.score_pages import downsampling_table
 
 
 class Cells(HTMLParser):
@@ -39,6 +44,22 @@ def test_text_stays_text_and_numbers_stand_to_the_right(tmp_path):
     assert read.open == []
     assert [cell for cell, _ in read.cells[4:]] == [cell for row in rows for cell in row]
     assert [right for _, right in read.cells[4:8]] == [False, True, True, False]
+
+
+def test_downsampling_tells_what_a_class_loses(tmp_path, monkeypatch):
+    """A method that destroys a class would look harmless, or a missing class be divided by."""
+    monkeypatch.chdir(tmp_path)
+    area = write_area("small", SMALL_AREA.replace("block: 64", "block: 192"))
+    path = Path("results/small/downsample/r000c000.csv")
+    columns = [[0, 400, 1000, 0], [0, 100, 1300, 0], [0, 50, 990, 0], [0, 0, 650, 0]]
+    write_areas(path, ClassAreas(*(np.array(each, float) for each in columns)))
+    table = downsampling_table(load_area(area), Layout("small"))
+    assert [list(row) for row in table.rows] == [
+        ["no label", "0", "0", "none before", "", "", ""],
+        ["field", "400", "100", "-75.0 %", "12.5 %", "50.0 %", "0.0 %"],
+        ["wood", "1,000", "1,300", "+30.0 %", "99.0 %", "76.2 %", "50.0 %"],
+        ["lake", "0", "0", "none before", "", "", ""],
+    ]
 
 
 def test_provenance_tells_settings_and_no_path(tmp_path, monkeypatch):

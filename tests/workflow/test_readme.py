@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from rio_cogeo.cogeo import cog_validate
 from browser import visited
+from rio_cogeo.cogeo import cog_validate
 from running import ROOT, SAID, planned
 
 VENV = Path(sys.prefix)
