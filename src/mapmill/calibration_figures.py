@@ -86,7 +86,9 @@ def before_and_after(
         2, across, figsize=(4.3 * across, tall), layout="constrained", height_ratios=(3, 1)
     )
     room_for_credits(figure)
-    for (top, below), (split, part) in zip(axes.T, parts.items(), strict=False):
+    shown = [split for split in PARTS if split in parts]
+    for (top, below), split in zip(axes.T, shown, strict=False):
+        part = parts[split]
         _diagonal(top)
         for when, look in (("before", BEFORE), ("after", AFTER)):
             found = part[when]
@@ -97,7 +99,9 @@ def before_and_after(
         top.set_title(f"{PARTS[split]}\n{_told(part)}", fontsize=9, loc="left")
         counts = {when: part[when]["count"] for when in ("before", "after")}
         _bars(below, counts, "the likeliest class")
-    _classes(axes[0, -1], list(parts.values())[-1], list(PARTS)[len(parts) - 1])
+    _classes(axes[0, -1], area.class_names, parts[shown[-1]])
+    what = "test" if shown[-1] == "test" else "validation"
+    axes[0, -1].set_title(f"By class, {what} part", fontsize=9, loc="left")
     axes[1, -1].set_axis_off()
     handles, _ = axes[0, -1].get_legend_handles_labels()
     axes[1, -1].legend(handles=handles, loc="upper left", frameon=False, fontsize=8)
@@ -115,11 +119,11 @@ def _told(part: dict[str, Any]) -> str:
     return "\n".join([f"{part['pixels']:,} pixels of {part['tiles']:,} tiles", *pairs])
 
 
-def _classes(ax: Axes, part: dict[str, Any], split: str) -> None:
+def _classes(ax: Axes, names: Sequence[str], part: dict[str, Any]) -> None:
     """Error of the probability of each class, mapped or not."""
-    names = list(part["before"]["error by class"])
     places = np.arange(len(names))
-    ends = [list(part[when]["error by class"].values()) for when in ("before", "after")]
+    found = [part[when]["error by class"] for when in ("before", "after")]
+    ends = [[errors[name] for name in names] for errors in found]
     ax.hlines(places, ends[0], ends[1], color="0.8")
     for values, when, look in zip(ends, ("before", "after"), (BEFORE, AFTER), strict=True):
         ax.plot(values, places, **(look | {"linestyle": "none"}), label=when)
@@ -128,8 +132,6 @@ def _classes(ax: Axes, part: dict[str, Any], split: str) -> None:
     ax.set_xlim(0, 1.1 * max(max(values) for values in ends) or 1)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel("calibration error of the class's probability")
-    what = "test" if split == "test" else "validation"
-    ax.set_title(f"By class, {what} part", fontsize=9, loc="left")
 
 
 def _diagonal(ax: Axes) -> None:

@@ -83,7 +83,7 @@ def _before_and_after(calibrated: dict[str, Any]) -> Table:
             when,
             *(_number(part[when][key]) for key in keys),
         ]
-        for split, part in calibrated["parts"].items()
+        for split, part in sorted(calibrated["parts"].items(), reverse=True)
         for when in ("before", "after")
     ]
     about = (
