@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mapmill import few_cells
 from mapmill.areas import totals
 from mapmill.config import Area
 from mapmill.errors import ContractError
@@ -38,10 +39,16 @@ def _models(content: dict[str, Any]) -> Table:
         for split, part in content["parts"].items()
         for name, values in part["models"].items()
     ]
+    remarks = [
+        f" {PARTS[split].capitalize()}: {line.strip()}."
+        for split, part in content["parts"].items()
+        for line in few_cells.told(part)
+    ]
     about = (
         "Agreement with the labels; in brackets the 95 % interval. Other rows than `map` are its"
         " models alone and the baseline, if one was asked for."
         f" Place: {content['labels and image']}. Distance: {content['distance']}."
+        f"{''.join(remarks)}"
     )
     header = ["part", "labelled pixels", "model", *SCORES]
     return Table("The map and its models", about, header, rows)
