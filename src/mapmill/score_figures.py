@@ -49,8 +49,8 @@ def error_map(
     least = 100 / len(area.classes)  # less only where a threshold maps the less likely class
     shown_YX = np.ma.masked_equal(percent_YX, 0)
     picture = sure.imshow(shown_YX, cmap="cividis", vmin=least, vmax=100, interpolation="nearest")
-    sure.set_title("Confidence: probability of the mapped class", loc="left", fontsize=10)
-    figure.colorbar(picture, ax=sure, **BELOW, label="per cent")
+    sure.set_title("Confidence in the mapped class, per cent", loc="left", fontsize=10)
+    figure.colorbar(picture, ax=sure, **BELOW)
     handles = [Patch(facecolor=colour, edgecolor="0.3", label=name) for name, colour in STATES]
     look: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.01, -0.01), "frameon": False}
     where.legend(handles=[*handles, OUTLINE], ncols=2, fontsize=9, **look)
