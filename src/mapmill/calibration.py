@@ -85,3 +85,11 @@ def precision_recall(counts: Counts) -> tuple[list[tuple[int, float, float]], fl
         before = recall
         rows.append((percent, precision, recall))
     return rows, average if total else float("nan")
+
+
+def as_mapped(counts: Counts) -> tuple[float, float]:
+    """Of two classes: precision and recall of the second as the map has it; NaN if undefined."""
+    right, wrong = int(counts[1][:, 1].sum()), int(counts[1][:, 0].sum())
+    missed = int(counts[0][:, 0].sum())
+    precision = right / (right + wrong) if right + wrong else float("nan")
+    return precision, right / (right + missed) if right + missed else float("nan")

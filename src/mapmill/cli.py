@@ -27,11 +27,11 @@ ARGUMENTS: dict[str, list[str]] = {
     "select": ["output", "figure", "shift"],
     "pack": ["output"],
     "train": ["model", "output", "history", "figure"],
-    "calibrate": ["map", "output"],
+    "calibrate": ["map", "output", "figure?"],
     "predict": ["map?", "block?", "output?"],
     "mosaic": ["map", "output", "item", "confidence", "figure"],
     "vectorise": ["map", "output"],
-    "assess": ["map", "output", "table", "cells", "matrix", "figure", "summary", "sure", "errors"],
+    "assess": ["map", "output"],
     "tabulate": ["output", "changes"],
     "compare": ["comparison", "output", "models", "figure"],
 }
@@ -48,7 +48,7 @@ HELP = {
     "select": "choose the tiles to learn from",
     "pack": "store the chosen tiles as patches",
     "train": "train one model",
-    "calibrate": "measure a map's confidence on the validation part",
+    "calibrate": "fit a map's confidence to the validation part",
     "predict": "map one block",
     "mosaic": "join the blocks to one georeferenced file",
     "vectorise": "turn a map into polygons",
@@ -264,7 +264,10 @@ def _check(area: Path) -> None:
         print(layout.tabulate)
     for name in loaded.maps:
         if loaded.has_labels:
-            print(layout.assess(name) / "metrics.json")
+            # the page too: Snakemake sees no raised version where a rule has got a new output
+            print(
+                layout.assess(name) / "metrics.json", layout.assess(name) / "scores.html", sep="\n"
+            )
         if not loaded.chips:
             print(layout.map(name))
         else:  # chips that are scored are mapped on the way
@@ -314,6 +317,7 @@ def _show(area: Path) -> None:
             print(f"map      {layout.map(name)}")
             print(f"picture  {layout.root / 'mosaic' / name / 'map.png'}")
         print(f"scores   {layout.assess(name) / 'metrics.json'}")
+        print(f"page     {layout.assess(name) / 'scores.html'}")
     report = layout.root / "report.html"
     print(f"report   {report}" if report.exists() else f"report   make report AREA={area.stem}")
 

@@ -84,6 +84,10 @@ class Layout:
         """The published map."""
         return Path("results") / f"{self.area}_{map_name}.tif"
 
+    def mosaic(self, map_name: str) -> Path:
+        """Folder of what lies beside a published map."""
+        return self.root / "mosaic" / map_name
+
     def assess(self, map_name: str) -> Path:
         """Folder of a map's scores."""
         return self.root / "assess" / map_name

@@ -18,6 +18,7 @@ from mapmill.pieces import Pieces, mosaic_of
 from mapmill.progress import track
 from mapmill.raster import Array, BlockMosaic, Read, parts_of, read_bands, reading, valid_pixels
 from mapmill.scores import FOREST, Counted
+from mapmill.tile_scores import TileTally
 from mapmill.tiles import Tile, read_tiles
 
 
@@ -26,7 +27,7 @@ def nothing(area: Area) -> Counted:
     count = len(area.classes)
     sure = np.zeros((count, 101, 2), np.int64)
     empty = np.zeros((0, count, count), np.int64)
-    return Counted([], {"map": empty}, [], np.zeros((0, count, 4), np.int64), sure)
+    return Counted([], {"map": empty}, [], np.zeros((0, count, 4), np.int64), sure, [])
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def count(
     classes, sure = len(area.classes), nothing(area).sure
     found: dict[str, list[Matrix]] = {}
     cells = _chips if area.chips else _blocks
+    ground = [] if area.chips else list(dict.fromkeys(tile.window for tile in tiles))
+    tally = TileTally(ground, classes)
     for cell in cells(area, layout, map_name, split, tiles):
         if not cell.label_YX.any():
             continue
@@ -66,6 +69,8 @@ def count(
         sure = sure + calibration.count(label_YX, predicted_BYX[0], predicted_BYX[number], classes)
         edges.append(boundary.edge_counts(label_YX, map_YX, classes, area.assess.tolerance))
         windows.append(cell.window)
+        if not area.chips:
+            tally.add(cell.window, label_YX, map_YX)
         alone = {cell.bands[n].removeprefix("class by "): predicted_BYX[n] for n in numbers}
         counted = {"map": map_YX} | alone
         if forest:
@@ -78,7 +83,7 @@ def count(
     if not names:
         return nothing(area)
     matrices = {name: np.stack(each) for name, each in found.items()}
-    return Counted(names, matrices, windows, np.stack(edges), sure)
+    return Counted(names, matrices, windows, np.stack(edges), sure, tally.scores())
 
 
 def _chips(

@@ -12,6 +12,7 @@ from mapmill import boundary, calibration, few_cells, metrics
 from mapmill.config import Area
 from mapmill.grid import Window
 from mapmill.metrics import Matrix
+from mapmill.tile_scores import TileScore
 
 FOREST = "random forest per pixel"
 SCORES = {
@@ -35,6 +36,8 @@ class Counted:
     """(cell, K, 4) of the map; see `boundary.edge_counts`."""
     sure: Matrix
     """(K, 101, 2) of the map as predicted, all cells together; see `calibration.count`."""
+    tiles: list[TileScore]
+    """Of the map, on a grid; of chips none."""
 
 
 def definitions(area: Area) -> dict[str, str]:
@@ -204,7 +207,7 @@ def summary(content: dict[str, Any]) -> str:
             cells = f"{part['spatial_blocks']} blocks of {part['spatial_block_px']} px"
         lines += [f"{split} part: {part['pixels']:,} labelled pixels in {cells}"]
         for name, values in part["models"].items():
-            shown = [f"{t} {_interval(v)}" for t, v in values.items()]
+            shown = [f"{t} {interval(v)}" for t, v in values.items()]
             lines.append(f"  {name:24s} {'   '.join(shown)}")
         for what in ("seeds", "chips"):
             for title, (mean, spread) in part.get(f"over_{what}", {}).items():
@@ -235,7 +238,8 @@ def _more(part: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _interval(values: list[float | None]) -> str:
+def interval(values: list[float | None]) -> str:
+    """A score and its interval, in words."""
     value, low, high = values
     if value is None:
         return "undefined"

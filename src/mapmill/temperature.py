@@ -89,6 +89,27 @@ def reliability(p_KN: Floats, truth_N: Numbers, bins: int) -> Reliability:
     return Reliability(count.tolist(), means[0], means[1], error)
 
 
+def classwise_errors(p_KN: Floats, truth_N: Numbers, bins: int) -> list[float]:
+    """Of each class: how far its probability is from the share of pixels that it truly is.
+
+    As the expected calibration error, but of all pixels by the probability of one class, mapped
+    or not. Their mean is the class-wise ECE: Kull and others 2019, arXiv:1910.12656.
+    """
+    errors = []
+    for number, p_N in enumerate(p_KN):
+        bin_N = np.minimum((p_N * bins).astype(np.int64), bins - 1)
+        gaps = np.bincount(bin_N, p_N - (truth_N == number), bins)
+        errors.append(float(np.abs(gaps).sum() / max(len(truth_N), 1)))
+    return errors
+
+
+def brier(p_KN: Floats, truth_N: Numbers) -> float:
+    """Mean over pixels of the sum over classes of (p - y)^2, from 0 to 2 (Brier 1950)."""
+    squares_N = (p_KN.astype(np.float64) ** 2).sum(axis=0)
+    own_N = np.take_along_axis(p_KN, truth_N[None], axis=0)[0]
+    return float((squares_N - 2 * own_N + 1).mean())
+
+
 def best_threshold(second_N: Floats, truth_N: Numbers) -> tuple[float, float]:
     """Of two classes: the threshold of the second's probability with the largest F1, and that F1.
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PolyCollection
@@ -29,6 +30,8 @@ from mapmill.tiles import Tile
 
 Array = NDArray[Any]
 SPLIT_COLOURS = {"train": "#1f77b4", "val": "#e6a100", "test": "#b2182b"}
+HATCHES = ("", "..", "///", "xx")
+"""Of train, val, test and of what is dropped: colours alone are alike in grey."""
 REASON_COLOURS = {
     "no imagery": "#202020",
     "too little imagery": "#6b6b6b",
@@ -69,17 +72,22 @@ def tile_map(path: Path, area: Area, tiles: Sequence[Tile], label_YX: Array, tol
         alpha=0.5,
         interpolation="nearest",
     )
-    ax.imshow(_painted(area, shown, label_YX.shape), interpolation="nearest")
+    painted_YX4, kind_YX = _painted(area, shown, label_YX.shape)
+    ax.imshow(painted_YX4, interpolation="nearest")
+    _hatch(ax, kind_YX)
     _outline(ax, area, shown)
     handles = _split_handles(shown) + [
-        Patch(facecolor=_colour_of(why), edgecolor="0.4", label=f"{why}: {count:,}")
+        Patch(
+            facecolor=_colour_of(why), edgecolor="0.4", hatch=HATCHES[-1], label=f"{why}: {count:,}"
+        )
         for why, count in dropped.most_common()
     ]
     title = f"Tiles of {first.size} px (below: dropped)"
     figure.legend(handles=handles, loc="outside right upper", title=title, frameon=False)
     figure.suptitle(f"{area.title}: tiles, {first.period}", fontsize=12)
     ax.set_xlabel(told, fontsize=8)
-    save(figure, path, area)
+    with mpl.rc_context({"hatch.linewidth": 0.4}):  # looked at when it is drawn
+        save(figure, path, area)
 
 
 def _colour_of(why: str) -> str:
@@ -87,9 +95,14 @@ def _colour_of(why: str) -> str:
     return known[0] if known else "#ffffff"
 
 
-def _painted(area: Area, tiles: Iterable[Tile], shape: tuple[int, ...]) -> Array:
-    """(y, x, 4): the colour of each tile, on the picture of the area; kept ones above."""
-    result = np.zeros((*shape, 4), np.float32)
+def _painted(
+    area: Area, tiles: Iterable[Tile], shape: tuple[int, ...]
+) -> tuple[Array, NDArray[np.uint8]]:
+    """Colours (y, x, 4) of the tiles on the picture of the area, kept ones above; and their kind.
+
+    Kinds (y, x): 0 where there is no tile, else 1 more than the place in HATCHES.
+    """
+    result, kind_YX = np.zeros((*shape, 4), np.float32), np.zeros(shape, np.uint8)
     step, extent = thinning(area), extent_of(area)
     for tile in sorted(tiles, key=lambda t: not t.dropped):
         rows, cols = (
@@ -98,9 +111,21 @@ def _painted(area: Area, tiles: Iterable[Tile], shape: tuple[int, ...]) -> Array
         )
         if tile.dropped:
             result[rows, cols] = to_rgba(_colour_of(tile.dropped), 0.85)
+            kind_YX[rows, cols] = len(HATCHES)
         else:
             result[rows, cols] = to_rgba(SPLIT_COLOURS[tile.split], 0.5)
-    return result
+            kind_YX[rows, cols] = 1 + list(SPLIT_COLOURS).index(tile.split)
+    return result, kind_YX
+
+
+def _hatch(ax: Any, kind_YX: NDArray[np.uint8]) -> None:
+    """Patterns over the tiles, for print in grey and for the colour-blind."""
+    for kind, hatch in enumerate(HATCHES, 1):
+        inside_YX = np.pad(kind_YX == kind, 1)  # or the edge of the picture would stay bare
+        if hatch and inside_YX.any():
+            place = np.arange(-1, kind_YX.shape[1] + 1), np.arange(-1, kind_YX.shape[0] + 1)
+            ax.contourf(*place, inside_YX, [0.5, 1.5], hatches=[hatch], colors="none")
+    ax.set(xlim=(-0.5, kind_YX.shape[1] - 0.5), ylim=(kind_YX.shape[0] - 0.5, -0.5))
 
 
 def _outline(ax: Any, area: Area, tiles: Sequence[Tile]) -> None:
@@ -128,8 +153,13 @@ def _corners(w: Window, step: int, extent: Window) -> list[tuple[float, float]]:
 def _split_handles(tiles: Sequence[Tile]) -> list[Patch]:
     kept = Counter(tile.split for tile in tiles if not tile.dropped)
     return [
-        Patch(facecolor=to_rgba(colour, 0.5), edgecolor=colour, label=f"{name}: {kept[name]:,}")
-        for name, colour in SPLIT_COLOURS.items()
+        Patch(
+            facecolor=to_rgba(colour, 0.5),
+            edgecolor="0.3",
+            hatch=hatch,
+            label=f"{name}: {kept[name]:,}",
+        )
+        for (name, colour), hatch in zip(SPLIT_COLOURS.items(), HATCHES, strict=False)
     ]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,17 +57,10 @@ def assessed(name, seed=0, **sections):
 def assess(area):
     """Score the map; its scores."""
     folder = Path(f"results/{area.stem}/assess/landcover")
-    names = (
-        "metrics.json",
-        "classes.csv",
-        "cells.csv",
-        "confusion.csv",
-        "confusion.png",
-        "summary.txt",
-        "calibration.png",
-        "errors.png",
-    )
-    mapmill("assess", area, "landcover", *(folder / name for name in names))
+    areas = Path(f"results/{area.stem}/mosaic/landcover/areas.csv")
+    areas.parent.mkdir(parents=True, exist_ok=True)
+    areas.write_text("class,name,predicted_px,area,share\n3,lake,7,700,0.01\n")  # as by mosaic
+    mapmill("assess", area, "landcover", folder / "metrics.json")
     return json.loads((folder / "metrics.json").read_text())
 
 
@@ -213,6 +207,27 @@ def test_calibration_edges_and_absent_classes_are_those_of_the_pixels(small_area
     assert edges[2] == 0 and all(0 < each < 1 for each in edges[:2])
     low, high = part["over_seeds_interval"]["overall accuracy"]
     assert low < part["over_seeds"]["overall accuracy"][0] < high
+
+
+def test_all_that_explains_the_scores_is_beside_them(small_area):
+    """The report would miss a picture or a page, or a second run write other bytes."""
+    area, *_ = assessed("beside")
+    found = assess(area)
+    folder = Path("results/beside/assess/landcover")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    pictures = {f"{name}.png" for name in ("confusion", "calibration", "errors", "tiles")}
+    pages = {f"{name}.html" for name in ("scores", "downsampling", "provenance")}
+    tables = {"metrics.json", "summary.txt", "classes.csv", "cells.csv", "confusion.csv"}
+    assert set(before) == pictures | pages | tables
+    shutil.rmtree(folder)
+    assess(area)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    page = before["scores.html"].decode()
+    for split in ("val", "test"):
+        for scores in found["parts"][split]["models"].values():
+            value, low, high = scores["mean IoU"]
+            assert f">{value:.3f} ({low:.3f} to {high:.3f})<" in page
+    assert ">700<" in page  # an area of the map
 
 
 def test_a_thinned_mask_is_that_of_every_nth_pixel():

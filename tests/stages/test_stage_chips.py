@@ -69,10 +69,7 @@ def predict(area, *names, map_name="landcover"):
 def assess(area):
     """Score the map; its scores."""
     folder = Path(f"results/{area.stem}/assess/landcover")
-    tables = [folder / f"{name}.csv" for name in ("classes", "cells", "confusion")]
-    others = [folder / "confusion.png", folder / "summary.txt"]
-    others += [folder / "calibration.png", folder / "errors.png"]
-    mapmill("assess", area, "landcover", folder / "metrics.json", *tables, *others)
+    mapmill("assess", area, "landcover", folder / "metrics.json")
     return json.loads((folder / "metrics.json").read_text())
 
 
@@ -222,7 +219,7 @@ def test_a_threshold_from_validation_chips_makes_the_map(chips):
     labelled = sum(
         ((chips[name][0] >= 0) & ~np.isnan(chips[name][1]).any(axis=0)).sum() for name in names
     )
-    assert 0 < found["pixels"] <= labelled
+    assert 0 < found["parts"]["val"]["pixels"] <= labelled
     predict(area, "b1")
     after = read("results/cut/predict/landcover/b1.tif")[0]
     text = Path("config/areas/cut.yaml").read_text()
@@ -346,6 +343,7 @@ def test_chips_without_masks_have_no_part_and_no_score(chips, capsys):
     printed = capsys.readouterr()
     assert printed.out.split() == [
         "results/partly/assess/landcover/metrics.json",
+        "results/partly/assess/landcover/scores.html",
         "results/partly/predict/landcover/a2.tif",
         "results/partly/predict/landcover/b1.tif",
     ]
@@ -356,7 +354,9 @@ def test_check_and_show(chips, capsys):
     """A user would not learn what to ask for, or look for a mosaic that chips do not have."""
     area = chip_area("shown")
     mapmill("check", area)
-    assert capsys.readouterr().out == "results/shown/assess/landcover/metrics.json\n"
+    made = ["metrics.json", "scores.html"]
+    expected = [f"results/shown/assess/landcover/{name}" for name in made]
+    assert capsys.readouterr().out.split() == expected
     line = refused(capsys, "show", area)
     assert "snakemake --cores all results/shown/assess/landcover/metrics.json" in line
     select(area)

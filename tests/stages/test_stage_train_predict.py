@@ -14,6 +14,7 @@ import yaml
 import zarr
 from making import simulated_scene, write_tif
 from safetensors import safe_open
+from sklearn.metrics import brier_score_loss
 from stages.stage_steps import (
     PERIOD,
     area_with,
@@ -216,7 +217,7 @@ def test_mean_of_models_and_periods(project):
 def calibrate(area, name):
     """Measure a map's confidence; what was found."""
     path = Path(f"results/{area.stem}/calibrate/{name}.json")
-    mapmill("calibrate", area, name, path)
+    mapmill("calibrate", area, name, path, path.with_suffix(".png"))
     return json.loads(path.read_text())
 
 
@@ -229,29 +230,50 @@ def changed(area, **keys):
     return text
 
 
-def test_calibration_is_of_the_validation_part(project):
+def test_calibration_is_of_the_map_in_the_parts(project):
     """Otherwise confidence would be measured where the model learnt, or of another map."""
     area, label_YX, images = project
     found = calibrate(area, "spring")
     said_by = [probabilities(model_of("trained", model), images[PERIOD]) for model in MODELS]
     p_KYX, valid_YX = (said_by[0][0] + said_by[1][0]) / 2, said_by[0][1]
-    truths, said = [], []
     with Path("results/trained/select/tiles.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
-    for top, left in sorted({(int(row["row"]), int(row["col"])) for row in rows}):
-        inside = (slice(top, top + 32), slice(left, left + 32))
-        used = valid_YX[inside] & (label_YX[inside] > 0)
-        truths.append(label_YX[inside][used])
-        said.append(p_KYX[:, *inside][:, used])
-    truth, p_KN = np.concatenate(truths), np.concatenate(said, axis=1)
-    assert found["pixels"] == len(truth) == sum(found["before"]["count"]) > 1000
-    loss = -np.log(np.take_along_axis(p_KN, truth[None] - 1, axis=0)).mean()
-    assert found["before"]["negative_log_likelihood"] == pytest.approx(loss, rel=1e-3)
-    assert found["after"]["negative_log_likelihood"] <= found["before"]["negative_log_likelihood"]
-    assert "threshold" not in found
+        rows = list(csv.DictReader(file))
+    for split, part in found["parts"].items():
+        truths, said = [], []
+        chosen = {(int(row["row"]), int(row["col"])) for row in rows if row["split"] == split}
+        for top, left in sorted(chosen):
+            inside = (slice(top, top + 32), slice(left, left + 32))
+            used = valid_YX[inside] & (label_YX[inside] > 0)
+            truths.append(label_YX[inside][used])
+            said.append(p_KYX[:, *inside][:, used])
+        truth, p_KN = np.concatenate(truths), np.concatenate(said, axis=1)
+        assert part["tiles"] == len(chosen)
+        assert part["pixels"] == len(truth) == sum(part["before"]["count"]) > 1000
+        loss = -np.log(np.take_along_axis(p_KN, truth[None] - 1, axis=0)).mean()
+        assert part["before"]["negative_log_likelihood"] == pytest.approx(loss, rel=1e-3)
+        squares = [brier_score_loss(truth == k, p_KN[k - 1]) for k in (1, 2, 3)]
+        assert part["before"]["brier"] == pytest.approx(sum(squares), rel=1e-3)
+    assert set(found["parts"]) == {"val", "test"} and "threshold" not in found
     before = Path("results/trained/calibrate/spring.json").read_bytes()
     assert calibrate(area, "spring") == found
     assert Path("results/trained/calibrate/spring.json").read_bytes() == before
+
+
+def test_a_temperature_helps_where_it_was_not_fitted(project, capsys):
+    """Otherwise the confidence of seeds and periods together would be moved away from the truth.
+
+    The area is simulated, and its test part had no say in the temperature.
+    """
+    found = calibrate(project[0], "landcover")
+    with capsys.disabled():
+        print(f"\nsimulated, two seeds and two periods: temperature {found['temperature']:.3f}")
+    for split, part in found["parts"].items():
+        for key in ("error", "class-wise error", "brier", "negative_log_likelihood"):
+            before, after = (part[when][key] for when in ("before", "after"))
+            with capsys.disabled():
+                print(f"  {split}: {key} {before:.4f}, then {after:.4f}")
+            assert after < before
+    assert Path("results/trained/calibrate/landcover.png").stat().st_size > 10_000
 
 
 def test_a_calibrated_map_has_the_same_classes(project, capsys):

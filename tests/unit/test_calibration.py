@@ -65,6 +65,23 @@ def test_of_two_classes_the_curve_and_brier_are_scikit_learns():
         assert found[round(100 * t)] == pytest.approx((a, b))
 
 
+def test_the_map_lies_on_its_curve():
+    """The mark of the chosen threshold would be that of another map."""
+    random = np.random.default_rng(5)
+    second = random.random(3000) < 0.3
+    percent = np.clip(np.rint(30 + 30 * second + random.normal(0, 15, 3000)), 1, 99).astype(int)
+    mapped = np.where(percent > 40, 2, 1)  # a threshold of 0.4: some are mapped with less than half
+    stored = np.where(mapped == 2, percent, 100 - percent).astype(np.uint8)
+    counts = calibration.count(np.where(second, 2, 1), mapped, stored, 2)
+    found = calibration.as_mapped(counts)
+    positive = mapped == 2
+    assert found == pytest.approx((second[positive].mean(), positive[second].mean()))
+    curve, _ = calibration.precision_recall(counts)
+    assert found == pytest.approx(next((p, r) for n, p, r in curve if n == 41))
+    empty = np.zeros((2, 101, 2), np.int64)
+    assert np.isnan(calibration.as_mapped(empty)).all()
+
+
 def test_nothing_scored_is_nan_and_not_perfect():
     """A part without pixels would be told as calibrated."""
     empty = np.zeros((2, 101, 2), np.int64)

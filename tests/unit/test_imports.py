@@ -38,7 +38,8 @@ LEVELS = [
     | {"turns", "temperature", "quantities", "assembly"}
     | {"native", "majority", "areas", "class_areas", "routes"}
     | {"allocation", "draw", "estimators", "interpreted", "pixel_area", "sample", "sample_files"}
-    | {"boundary", "calibration", "few_cells", "score_figures", "scored"}
+    | {"boundary", "calibration", "few_cells", "score_figures", "scored", "tile_scores", "explain"}
+    | {"calibration_figures", "pages", "score_pages", "provenance_page"}
     | {"area_estimates", "unit_estimates", "unit_pixels", "tables", "sample_table"}
     | {"folds", "apart", "cards", "comparing", "compare_figure"}
     | {"mapsheet", "vrt", "footprints", "fetched", "estimate", "machine", "doctor"},

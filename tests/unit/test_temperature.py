@@ -5,12 +5,14 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import f1_score, jaccard_score, log_loss
+from sklearn.metrics import brier_score_loss, f1_score, jaccard_score, log_loss
 
 from mapmill.temperature import (
     LEAST,
     MOST,
     best_threshold,
+    brier,
+    classwise_errors,
     fit_temperature,
     negative_log_likelihood,
     reliability,
@@ -77,6 +79,51 @@ def test_reliability_is_that_of_scikit_learn():
     assert found.error == pytest.approx(np.average(np.abs(accuracy - confidence), weights=filled))
     better = reliability(tempered(p_KN, fit_temperature(p_KN, truth_N)), truth_N, 10)
     assert better.error < 0.5 * found.error
+
+
+def test_errors_of_all_classes_are_those_of_loops():
+    """Otherwise a class whose probability is far off would hide behind the likeliest ones."""
+    p_KN, truth_N = sample(2.0, count=500)
+    expected = []
+    for number, p_N in enumerate(p_KN):
+        total = 0.0
+        for low in np.arange(10) / 10:
+            inside = (p_N >= low) & (p_N < low + 0.1)
+            if inside.any():
+                share = (truth_N[inside] == number).mean()
+                total += inside.mean() * abs(share - p_N[inside].mean())
+        expected.append(total)
+    assert classwise_errors(p_KN, truth_N, 10) == pytest.approx(expected)
+    squares = [brier_score_loss(truth_N == number, p_N) for number, p_N in enumerate(p_KN)]
+    assert brier(p_KN, truth_N) == pytest.approx(sum(squares))
+    wrong = np.eye(4)[:, (truth_N + 1) % 4]
+    assert brier(wrong, truth_N) == 2 and brier(np.eye(4)[:, truth_N], truth_N) == 0
+
+
+def several(seed, count=6000):
+    """Means of three models over two periods, each too sure and of its own mind; and the truth."""
+    random = np.random.default_rng(seed)
+    logits_KN = random.normal(0, 1.5, (4, count)) + random.normal(0, 0.7, (4, 1))
+    truth_N = np.array([random.choice(4, p=p) for p in softmax(logits_KN, axis=0).T])
+    said = [softmax(4 * (logits_KN + random.normal(0, 0.5, (4, count))), axis=0) for _ in range(6)]
+    return np.mean(said, axis=0), truth_N
+
+
+def test_a_temperature_of_the_mean_holds_in_another_place():
+    """Otherwise maps of several seeds, folds or periods would tell a confidence that is false.
+
+    Simulated: the temperature comes from one place, and is judged in another with other shares.
+    """
+    temperature = fit_temperature(*several(1))
+    p_KN, truth_N = several(2)
+    better = tempered(p_KN, temperature)
+    assert temperature > 1.5
+    before, after = (reliability(each, truth_N, 10).error for each in (p_KN, better))
+    assert after < 0.3 * before
+    before, after = (np.mean(classwise_errors(each, truth_N, 10)) for each in (p_KN, better))
+    assert after < 0.5 * before
+    assert brier(better, truth_N) < brier(p_KN, truth_N)
+    np.testing.assert_array_equal(better.argmax(axis=0), p_KN.argmax(axis=0))
 
 
 def test_the_threshold_is_the_best_of_all():

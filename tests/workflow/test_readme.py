@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from browser import visited
 from rio_cogeo.cogeo import cog_validate
 from running import ROOT, SAID, planned
 
@@ -128,6 +129,14 @@ def test_report_holds_every_figure(clone):
     for figure in ("map.png", "tiles.png", "shift.png", "curves.png", "confusion.png"):
         assert figure in report
     assert len(report) < 15_000_000
+
+
+def test_every_entry_of_the_demo_report_opens(clone, tmp_path):
+    """The report of a real scene would show nothing behind an entry, or an error."""
+    found = visited(clone[0] / "results/demo/report.html", tmp_path)
+    assert found["said"] == [] and found["graph"] and found["charts"]
+    assert "nothing" not in found["results"].values()
+    assert len(found["results"]) == len(found["names"]) == 16
 
 
 def test_asking_again_runs_no_job(clone):

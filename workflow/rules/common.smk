@@ -21,6 +21,7 @@ from mapmill.errors import ConfigError, MapmillError
 from mapmill.extent import blocks_of, grid_block
 from mapmill.halo import halo_of
 from mapmill.layout import Layout
+from mapmill.provenance import without_folders
 from mapmill.settings import settings
 from mapmill.tiles import read_tiles, scored_chips
 
@@ -63,13 +64,14 @@ def chips_of(name):
 def settings_of(stage, named=None):
     """A params function: the settings that the stage's output depends on, `key=<JSON>` each.
 
-    Snakemake keeps params as a set without names, so every string carries its key.
+    Snakemake keeps params as a set without names, so every string carries its key. It shows them
+    in the report too, which is no place for folders of this machine.
     """
 
     @plainly
     def lines(wildcards):
         name = getattr(wildcards, named) if named else None
-        chosen = settings(area_of(wildcards.area), stage, name)
+        chosen = without_folders(settings(area_of(wildcards.area), stage, name))
         return [
             f"{key}={json.dumps(value, sort_keys=True)}"
             for key, value in sorted(chosen.items())
@@ -282,7 +284,10 @@ def tabulate_inputs(wildcards):
 
 @plainly
 def assess_inputs(wildcards):
-    """The map, the tiles, the labels; and the patches where a baseline learns from them."""
+    """The map, the tiles, the labels; the patches where a baseline learns from them.
+
+    And what the report tells of: areas before and after downsampling, pinned scenes, calibration.
+    """
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     if not area.has_labels:
         raise ConfigError(
@@ -293,8 +298,17 @@ def assess_inputs(wildcards):
         )
     whole = [] if area.chips else [str(layout.map(wildcards.map))]
     patches = [str(layout.patches / "zarr.json")] if area.assess.baseline else []
+    found = []
+    if area.predict.is_calibrated:
+        fitted = layout.calibrate(wildcards.map)
+        found = [str(fitted), str(fitted.with_suffix(".png"))]
+    if not area.chips:
+        found += [str(layout.downsample(b).with_suffix(".csv")) for b in blocks(area)]
+        if area.source != "sentinelhub":
+            found += [str(layout.search(p)) for p in area.periods_of(wildcards.map)]
     return [
         *whole,
+        *found,
         str(layout.tiles),
         str(layout.shift),
         str(layout.leak),

@@ -41,7 +41,11 @@ rule compare:
             "results/{area}/compare/{comparison}.csv",
             caption="../report/compare-table.rst",
             category="Comparisons",
-            labels={"area": "{area}", "comparison": "{comparison}", "what": "table"},
+            labels={
+                "area": "{area}",
+                "comparison": "{comparison}",
+                "what": "table (CSV)",
+            },
         ),
         models="results/{area}/compare/{comparison}.models.csv",
         figure=report(

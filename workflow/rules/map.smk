@@ -1,7 +1,7 @@
 # The map: block by block, then as one file, then scored.
 #
 # INPUT   results/{area}/train/{model}/model.safetensors, results/{area}/compose/...
-# OUTPUT  results/{area}/calibrate/{map}.json, where it is needed
+# OUTPUT  results/{area}/calibrate/{map}.json, .png, where they are needed
 #         results/{area}/predict/{map}/{block}.tif
 #         results/{area}_{map}.tif, results/{area}_{map}.json
 #         results/{area}_{map}.tif.aux.xml, results/{area}_{map}.qml
@@ -9,7 +9,8 @@
 #         results/{area}_{map}.gpkg, where it is asked for
 #         results/{area}/tabulate/areas.csv, changes.csv
 #         results/{area}/assess/{map}/metrics.json, classes.csv, cells.csv,
-#         confusion.csv, confusion.png, summary.txt, calibration.png, errors.png
+#         confusion.csv, summary.txt, confusion.png, calibration.png, errors.png, tiles.png,
+#         scores.html, downsampling.html, provenance.html
 
 
 # Made where a map takes its threshold or temperature from it, or where it is asked for by name.
@@ -17,7 +18,17 @@ rule calibrate:
     input:
         calibrate_inputs,
     output:
-        "results/{area}/calibrate/{map}.json",
+        found="results/{area}/calibrate/{map}.json",
+        figure=report(
+            "results/{area}/calibrate/{map}.png",
+            caption="../report/calibrate.rst",
+            category="Scores",
+            labels={
+                "area": "{area}",
+                "map": "{map}",
+                "what": "confidence before and after its temperature",
+            },
+        ),
     log:
         "logs/{area}/calibrate/{map}.log",
     benchmark:
@@ -27,8 +38,8 @@ rule calibrate:
     params:
         settings=settings_of("calibrate", "map"),
     shell:
-        "mapmill calibrate config/areas/{wildcards.area}.yaml {wildcards.map:q} {output:q}"
-        " 2> {log:q}"
+        "mapmill calibrate config/areas/{wildcards.area}.yaml {wildcards.map:q}"
+        " {output.found:q} {output.figure:q} 2> {log:q}"
 
 
 rule predict:
@@ -68,8 +79,12 @@ rule mosaic:
         areas=report(
             "results/{area}/mosaic/{map}/areas.csv",
             caption="../report/mosaic-areas.rst",
-            category="Map",
-            labels={"area": "{area}", "map": "{map}", "what": "areas of classes"},
+            category="Areas",
+            labels={
+                "area": "{area}",
+                "map": "{map}",
+                "what": "areas of classes (CSV)",
+            },
         ),
         legend="results/{area}/mosaic/{map}/legend.png",
         quicklook="results/{area}/mosaic/{map}/quicklook.png",
@@ -111,46 +126,63 @@ rule assess:
         predicted_blocks,
     output:
         metrics="results/{area}/assess/{map}/metrics.json",
-        table=report(
-            "results/{area}/assess/{map}/classes.csv",
-            caption="../report/assess-classes.rst",
-            category="Scores",
-            labels={"area": "{area}", "map": "{map}", "what": "scores by class"},
-        ),
-        cells=report(
-            "results/{area}/assess/{map}/cells.csv",
-            caption="../report/assess-cells.rst",
-            category="Scores",
-            labels={
-                "area": "{area}",
-                "map": "{map}",
-                "what": "scores by block or chip",
-            },
-        ),
+        classes="results/{area}/assess/{map}/classes.csv",
+        cells="results/{area}/assess/{map}/cells.csv",
         matrix="results/{area}/assess/{map}/confusion.csv",
-        figure=report(
+        summary="results/{area}/assess/{map}/summary.txt",
+        scores=report(
+            "results/{area}/assess/{map}/scores.html",
+            caption="../report/assess-scores.rst",
+            category="Scores",
+            labels={"area": "{area}", "map": "{map}", "what": "all scores as tables"},
+        ),
+        confusion=report(
             "results/{area}/assess/{map}/confusion.png",
-            caption="../report/assess.rst",
+            caption="../report/assess-confusion.rst",
             category="Scores",
             labels={"area": "{area}", "map": "{map}", "what": "confusion matrix"},
-        ),
-        summary=report(
-            "results/{area}/assess/{map}/summary.txt",
-            caption="../report/assess-summary.rst",
-            category="Scores",
-            labels={"area": "{area}", "map": "{map}", "what": "summary"},
         ),
         calibration=report(
             "results/{area}/assess/{map}/calibration.png",
             caption="../report/assess-calibration.rst",
             category="Scores",
-            labels={"area": "{area}", "map": "{map}", "what": "calibration"},
+            labels={"area": "{area}", "map": "{map}", "what": "confidence"},
         ),
         errors=report(
             "results/{area}/assess/{map}/errors.png",
             caption="../report/assess-errors.rst",
             category="Scores",
             labels={"area": "{area}", "map": "{map}", "what": "where the map errs"},
+        ),
+        tiles=report(
+            "results/{area}/assess/{map}/tiles.png",
+            caption="../report/assess-tiles.rst",
+            category="Scores",
+            labels={
+                "area": "{area}",
+                "map": "{map}",
+                "what": "scores by tile or chip",
+            },
+        ),
+        downsampling=report(
+            "results/{area}/assess/{map}/downsampling.html",
+            caption="../report/assess-downsampling.rst",
+            category="Labels",
+            labels={
+                "area": "{area}",
+                "map": "{map}",
+                "what": "classes before and after downsampling",
+            },
+        ),
+        provenance=report(
+            "results/{area}/assess/{map}/provenance.html",
+            caption="../report/assess-provenance.rst",
+            category="Provenance",
+            labels={
+                "area": "{area}",
+                "map": "{map}",
+                "what": "scenes, models, software, settings",
+            },
         ),
     log:
         "logs/{area}/assess/{map}.log",
@@ -162,8 +194,7 @@ rule assess:
         settings=settings_of("assess"),
     shell:
         "mapmill assess config/areas/{wildcards.area}.yaml {wildcards.map:q} {output.metrics:q}"
-        " {output.table:q} {output.cells:q} {output.matrix:q} {output.figure:q} {output.summary:q}"
-        " {output.calibration:q} {output.errors:q} 2> {log:q}"
+        " 2> {log:q}"
 
 
 rule tabulate:
@@ -174,13 +205,16 @@ rule tabulate:
             "results/{area}/tabulate/areas.csv",
             caption="../report/tabulate.rst",
             category="Areas",
-            labels={"area": "{area}", "what": "pixel counts by unit, map and class"},
+            labels={
+                "area": "{area}",
+                "what": "pixel counts by unit, map and class (CSV)",
+            },
         ),
         changes=report(
             "results/{area}/tabulate/changes.csv",
             caption="../report/tabulate-changes.rst",
             category="Areas",
-            labels={"area": "{area}", "what": "changes from map to map"},
+            labels={"area": "{area}", "what": "changes from map to map (CSV)"},
         ),
     log:
         "logs/{area}/tabulate.log",

@@ -75,7 +75,7 @@ checkpoint select:
             "results/{area}/select/tiles.csv",
             caption="../report/select-table.rst",
             category="Tiles",
-            labels={"area": "{area}", "what": "every tile, with its reason"},
+            labels={"area": "{area}", "what": "every tile, with its reason (CSV)"},
         ),
         figure=report(
             "results/{area}/select/tiles.png",

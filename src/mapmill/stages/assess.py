@@ -12,40 +12,32 @@ from typing import Any
 
 import numpy as np
 
-from mapmill import figures, score_figures
+from mapmill import calibration_figures, figures
 from mapmill.areafile import load_area
 from mapmill.atomic import whole_file, write_json, write_text
 from mapmill.buffers import reach_of_run
 from mapmill.config import Area
 from mapmill.errors import ConfigError, ContractError
-from mapmill.extent import extent_of
+from mapmill.explain import explain
 from mapmill.forest import PixelForest
 from mapmill.layout import Layout
 from mapmill.metrics import Matrix
-from mapmill.pieces import mosaic_of
-from mapmill.scored import count, mask, nothing, thinned
+from mapmill.pages import write_page
+from mapmill.provenance_page import provenance_tables
+from mapmill.score_pages import area_table, downsampling_table, score_tables
+from mapmill.scored import count, nothing
 from mapmill.scores import SCORES, Counted, by_class, definitions, score_part, summary
 from mapmill.store import PatchStore
-from mapmill.tiles import read_tiles
 
 log = logging.getLogger(__name__)
 
 
-def run(
-    area_path: Path,
-    map_name: str,
-    output: Path,
-    table: Path,
-    cells: Path,
-    matrix: Path,
-    figure: Path,
-    text: Path,
-    reliability: Path,
-    errors: Path,
-) -> None:
-    """Write all scores as JSON and in words, tables (CSV), and pictures.
+def run(area_path: Path, map_name: str, output: Path) -> None:
+    """Write all scores as JSON, and beside it tables, pages and pictures of them.
 
-    The pictures: the confusion matrix, whether the map is as sure as it is right, where it errs.
+    Tables: classes.csv, cells.csv, confusion.csv. In words: summary.txt; as pages: scores.html,
+    downsampling.html, provenance.html. Pictures: confusion.png; calibration.png, whether the map
+    is as sure as it is right; errors.png, where it errs; tiles.png, in which tiles.
 
     Raises
     ------
@@ -56,7 +48,8 @@ def run(
     area.run_of(map_name)
     if not area.has_labels:
         raise ConfigError(area_path, "no labels", "labels to score by", "add them, or only map")
-    layout = Layout(area_path.stem)
+    layout, folder = Layout(area_path.stem), output.parent
+    calibrated = _calibrated(area, layout.calibrate(map_name))
     parts = _parts(area, layout, map_name)
     result = {split: score_part(area, counted) for split, counted in parts.items()}
     content = {
@@ -66,19 +59,63 @@ def run(
         "distance": _distance(area, layout, map_name),
         "parts": result,
     }
-    write_json(output, content)
     shown = "test" if "test" in parts else "val"
     chosen = parts.get(shown) or nothing(area)
-    pooled = chosen.matrices["map"].sum(axis=0)
-    _write_classes(table, area, pooled, chosen.edges.sum(axis=0))
-    _write_cells(cells, area, parts)
-    _write_matrix(matrix, area, pooled)
+    _write_tables(folder, area, parts, chosen)
     title = f"{area.title}: {map_name}, {shown} part"
-    figures.confusion(figure, area, pooled, title)
-    score_figures.calibration(reliability, area, chosen.sure, title)
-    _draw_errors(errors, area, layout, map_name, parts)
-    write_text(text, summary(content))
+    figures.confusion(folder / "confusion.png", area, chosen.matrices["map"].sum(axis=0), title)
+    sure, cut = folder / "calibration.png", _threshold(area, calibrated)
+    calibration_figures.calibration(sure, area, chosen.sure, title, cut)
+    explain(folder / "errors.png", folder / "tiles.png", area, layout, map_name, parts)
+    _write_pages(folder, area_path, area, content, calibrated)
+    write_text(folder / "summary.txt", summary(content))
+    write_json(output, content)
     log.info("%s\n%s", output, summary(content))
+
+
+def _calibrated(area: Area, path: Path) -> dict[str, Any] | None:
+    """What `calibrate` found, where the map was made by it."""
+    if not area.predict.is_calibrated:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {"parts": found["parts"], "temperature": found["temperature"]} | found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ContractError(path, repr(error), "what calibrate found", "rerun calibrate") from None
+
+
+def _threshold(area: Area, calibrated: dict[str, Any] | None) -> str:
+    """Where the second of two classes is mapped, in words."""
+    if calibrated and area.predict.threshold == "validation":
+        return f"threshold {calibrated['threshold']:.2f}, chosen on validation"
+    return f"threshold {area.predict.threshold}, as set"
+
+
+def _write_tables(folder: Path, area: Area, parts: dict[str, Counted], chosen: Counted) -> None:
+    pooled = chosen.matrices["map"].sum(axis=0)
+    _write_classes(folder / "classes.csv", area, pooled, chosen.edges.sum(axis=0))
+    _write_cells(folder / "cells.csv", area, parts)
+    _write_matrix(folder / "confusion.csv", area, pooled)
+
+
+def _write_pages(
+    folder: Path,
+    area_path: Path,
+    area: Area,
+    content: dict[str, Any],
+    calibrated: dict[str, Any] | None,
+) -> None:
+    """The pages of the report."""
+    name, layout = content["map"], Layout(area_path.stem)
+    title, credits = f"{area.title}: {name}", area.attribution
+    tables = score_tables(content, calibrated)
+    if not area.chips:  # they make no mosaic
+        tables.insert(-1, area_table(layout.mosaic(name) / "areas.csv"))
+    write_page(folder / "scores.html", f"{title}, scores", tables, credits)
+    table = downsampling_table(area, layout)
+    write_page(folder / "downsampling.html", f"{title}, downsampling", [table], credits)
+    tables = provenance_tables(area_path, area, name)
+    write_page(folder / "provenance.html", f"{title}, provenance", tables, credits)
 
 
 def _parts(area: Area, layout: Layout, map_name: str) -> dict[str, Counted]:
@@ -95,25 +132,6 @@ def _parts(area: Area, layout: Layout, map_name: str) -> dict[str, Counted]:
         else:
             log.warning("no labelled pixel in the %s part: no scores for it", split)
     return parts
-
-
-def _draw_errors(
-    path: Path, area: Area, layout: Layout, map_name: str, parts: dict[str, Counted]
-) -> None:
-    """Where the map errs; of chips, in which."""
-    title = f"{area.title}: {map_name}"
-    if area.chips:
-        score_figures.chip_scores(path, area, parts, title)
-        return
-    step, extent = figures.thinning(area), extent_of(area)
-    mapped_YX = thinned(area, layout, map_name, step)
-    label_YX = mosaic_of(area, layout.downsample, 0).thin(step, [1])[0]
-    state_YX = np.where(mapped_YX == label_YX, 1, 2)
-    size = area.the_select().size
-    used = [t for t in read_tiles(layout.tiles) if t.split in parts and t.size == size]
-    part_YX = mask(extent, [tile.window for tile in used], step)
-    state_YX[~part_YX | (label_YX == 0) | (mapped_YX == 0)] = 0
-    score_figures.error_map(path, area, state_YX, parts, title)
 
 
 def _told(path: Path) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""calibrate: how far a map's confidence can be believed, measured on the validation part."""
+"""calibrate: how far a map's confidence can be believed, and what brings it nearer.
+
+Temperature and threshold are chosen on the validation part alone. The test part is measured
+beside it, so that one can see whether they help where they were not chosen.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -11,6 +15,7 @@ import numpy as np
 from mapmill.areafile import load_area
 from mapmill.assembly import ensemble_of, next_chip
 from mapmill.atomic import write_json
+from mapmill.calibration_figures import before_and_after
 from mapmill.config import Area
 from mapmill.ensemble import Ensemble
 from mapmill.errors import ContractError
@@ -22,6 +27,8 @@ from mapmill.provenance import tags
 from mapmill.raster import Array
 from mapmill.temperature import (
     best_threshold,
+    brier,
+    classwise_errors,
     fit_temperature,
     negative_log_likelihood,
     reliability,
@@ -39,11 +46,11 @@ class Place(NamedTuple):
     window: Window
 
 
-def run(area_path: Path, map_name: str, output: Path) -> None:
+def run(area_path: Path, map_name: str, output: Path, figure: Path | None = None) -> None:
     """Write temperature, threshold (of two classes) and reliability before and after, as JSON.
 
     Probabilities are those of the map: averaged over its models and periods, with their
-    surroundings.
+    surroundings. The figure shows both parts.
 
     Raises
     ------
@@ -52,48 +59,67 @@ def run(area_path: Path, map_name: str, output: Path) -> None:
     """
     area = load_area(area_path)
     layout = Layout(area_path.stem)
-    places = _places(area, read_tiles(layout.tiles))
-    p_KN, truth_N = _sample(area_path, area, layout, map_name, places)
+    tiles = read_tiles(layout.tiles)
+    parts = {split: _places(area, tiles, split) for split in ("val", "test")}
+    samples = {
+        split: _sample(area_path, area, layout, map_name, places) for split, places in parts.items()
+    }
+    p_KN, truth_N = samples["val"]
     if not len(truth_N):
         remedy = "raise the part of validation in select.split"
         raise ContractError(layout.tiles, "no labelled validation pixel", "some", remedy)
-    result = measured(p_KN, truth_N, area.calibrate.bins)
-    about = {"map": map_name, "tiles": len(places), "provenance": tags(area, "calibrate", map_name)}
-    write_json(output, result | about)
-    log.info(
-        "%s: temperature %.3f, calibration error %.4f, then %.4f, of %d pixels",
-        output,
-        result["temperature"],
-        result["before"]["error"],
-        result["after"]["error"],
-        len(truth_N),
-    )
+    result = chosen(p_KN, truth_N)
+    found = {
+        split: measured(area, *sample, result["temperature"], len(parts[split]))
+        for split, sample in samples.items()
+        if len(sample[1])
+    }
+    about = {"map": map_name, "provenance": tags(area, "calibrate", map_name)}
+    write_json(output, result | {"parts": found} | about)
+    if figure:
+        title = f"{area.title}: {map_name}"
+        before_and_after(figure, area, found, result["temperature"], title)
+    log.info("%s: temperature %.3f", output, result["temperature"])
+    for split, part in found.items():
+        errors = [part[when]["error"] for when in ("before", "after")]
+        log.info("%s: calibration error %.4f, then %.4f", split, *errors)
 
 
-def measured(p_KN: Array, truth_N: Array, bins: int) -> dict[str, Any]:
-    """All that the sample says.
+def chosen(p_KN: Array, truth_N: Array) -> dict[str, float]:
+    """The temperature; of two classes the threshold too.
 
     Parameters
     ----------
     p_KN : probabilities of class 1 to K
     truth_N : 0 to K - 1
     """
-    temperature = fit_temperature(p_KN, truth_N)
-    result: dict[str, Any] = {"temperature": temperature, "pixels": len(truth_N)}
-    for name, at_KN in (("before", p_KN), ("after", tempered(p_KN, temperature))):
-        result[name] = asdict(reliability(at_KN, truth_N, bins))
-        loss = negative_log_likelihood(at_KN, truth_N)
-        result[name]["negative_log_likelihood"] = loss
+    result = {"temperature": fit_temperature(p_KN, truth_N)}
     if len(p_KN) == 2:
         threshold, score = best_threshold(p_KN[1], truth_N)
         result |= {"threshold": threshold, "f1_at_threshold": score}
     return result
 
 
-def _places(area: Area, tiles: list[Tile]) -> list[Place]:
-    """Validation tiles, evenly spread over all of them; each once, whatever the period."""
+def measured(
+    area: Area, p_KN: Array, truth_N: Array, temperature: float, tiles: int
+) -> dict[str, Any]:
+    """How far the probabilities of one part can be believed, as they are and at a temperature."""
+    result: dict[str, Any] = {"pixels": len(truth_N), "tiles": tiles}
+    for when, at_KN in (("before", p_KN), ("after", tempered(p_KN, temperature))):
+        by_class = classwise_errors(at_KN, truth_N, area.calibrate.bins)
+        result[when] = asdict(reliability(at_KN, truth_N, area.calibrate.bins)) | {
+            "error by class": dict(zip(area.class_names, by_class, strict=True)),
+            "class-wise error": float(np.mean(by_class)),
+            "brier": brier(at_KN, truth_N),
+            "negative_log_likelihood": negative_log_likelihood(at_KN, truth_N),
+        }
+    return result
+
+
+def _places(area: Area, tiles: list[Tile], split: str) -> list[Place]:
+    """Tiles of a part, evenly spread over all of them; each once, whatever the period."""
     size = area.the_select().size
-    found = {Place(t.chip, t.window) for t in tiles if t.split == "val" and t.size == size}
+    found = {Place(t.chip, t.window) for t in tiles if t.split == split and t.size == size}
     ordered = sorted(found, key=lambda place: (place.chip, place.window.row, place.window.col))
     step = max(1, -(-len(ordered) // area.calibrate.tiles))
     return ordered[::step]
