@@ -47,7 +47,8 @@ def cluster():
 
 def jobs():
     """All jobs that the accounting database knows, a dictionary each."""
-    text = said_by("sacct", "-X", "--parsable2", "--noheader", f"--format={COLUMNS}")
+    options = ["-X", "--parsable2", "--noheader", "--starttime=now-1days"]
+    text = said_by("sacct", *options, f"--format={COLUMNS}")
     rows = [line.split("|", COLUMNS.count(",")) for line in text.splitlines()]
     return [dict(zip(COLUMNS.split(","), row, strict=True)) for row in rows]
 
@@ -162,7 +163,7 @@ def test_a_training_that_reaches_its_time_limit_goes_on(mapped):
 
 
 def test_a_cancelled_job_is_submitted_again(mapped):
-    """One lost node would end a run of a day."""
+    """Snakemake would wait for ever for a job that is no more, or a lost one end a run."""
     *_, cancelled, found = mapped
     first, second, *_ = of("maps", found)
     assert [first["JobIDRaw"]] == cancelled and first["State"].startswith("CANCELLED")
