@@ -100,7 +100,8 @@ C
 
 start_munge() {
   (umask 077; head -c 1024 /dev/urandom > "$B/munge.key")
-  munged --socket "$B/munge.socket" --key-file "$B/munge.key" --pid-file "$B/munge.pid" \
+  # --force: the folder may be root's alone, as those of mktemp are.
+  munged --force --socket "$B/munge.socket" --key-file "$B/munge.key" --pid-file "$B/munge.pid" \
     --log-file "$B/log/munged.log" --seed-file "$B/munge.seed" --num-threads 2
   until_it 20 munge --no-input --socket "$B/munge.socket"
 }
