@@ -5,6 +5,13 @@
 #         results/{area}/download/{file}
 
 
+# On a cluster these run where Snakemake does: compute nodes often reach no network, and what an
+# account's secret is needed for is not submitted.
+localrules:
+    search,
+    download,
+
+
 checkpoint search:
     input:
         archive_of,
