@@ -120,7 +120,9 @@ start_mariadb() {
 
 start() {
   [ "$(id -u)" -eq 0 ] || { echo "one_node.sh: only root starts it" >&2; exit 1; }
-  if [ -e "$CONF" ] || [ -L "$CONF" ]; then
+  # A link to nothing is what a killed run left.
+  if [ -L "$CONF" ] && [ ! -e "$CONF" ]; then rm "$CONF"; fi
+  if [ -e "$CONF" ]; then
     echo "one_node.sh: $CONF is there: another SLURM, or one that was not stopped" >&2
     exit 1
   fi
