@@ -14,6 +14,8 @@ from mapmill.quantities import quantities
 from mapmill.temperature import tempered
 
 Array = NDArray[Any]
+STRIP_PX = 2**16
+"""Pixels that are looked at at once, so that what is computed from them stays in the cache."""
 
 
 class Means(NamedTuple):
@@ -59,25 +61,44 @@ class Ensemble:
         seen : what `read` gave for the window
         """
         seen = self.read(unit) if seen is None else seen
-        is_sum = len(self.predictors) * len(self.readers) > 1
+        if len(self.predictors) * len(self.readers) == 1:
+            return self._of_one(unit, seen[0])
         shape = (len(self.predictors[0].card.classes), unit.height, unit.width)
-        totals = [np.zeros(shape, np.float64 if is_sum else np.float32) for _ in self.predictors]
+        totals = [np.zeros(shape) for _ in self.predictors]
         times_YX = np.zeros(shape[1:], np.uint8)
         for period, image in enumerate(seen):
             valid_YX = image.valid(unit)
             if not valid_YX.any():
                 continue
             times_YX += valid_YX
-            for number, predictor in enumerate(self.predictors):
-                kept = self._kept.setdefault((number, period), {})
-                p_KYX = predictor.shown(unit, image, kept)
+            for number in range(len(self.predictors)):
+                p_KYX = self._shown(number, period, unit, image)
                 np.add(totals[number], p_KYX, out=totals[number], where=valid_YX)
-        if not is_sum:
-            return Means(totals[0], times_YX, [])
         often_YX = np.maximum(times_YX, 1)
-        mean_KYX = sum(totals) / (len(totals) * often_YX.astype(np.int64))
-        alone = [total / often_YX for total in totals] if len(totals) > 1 else []
-        return Means(np.asarray(mean_KYX), times_YX, alone)
+        mean_KYX = sum(totals[1:], totals[0])
+        mean_KYX /= len(totals) * often_YX.astype(np.int64)
+        if len(totals) == 1:  # whose sum is the mean now
+            return Means(mean_KYX, times_YX, [])
+        for total_KYX in totals:
+            total_KYX /= often_YX
+        return Means(mean_KYX, times_YX, totals)
+
+    def _of_one(self, unit: Window, image: Seen) -> Means:
+        """What one model says of one period; float32."""
+        valid_YX = image.valid(unit)
+        times_YX = valid_YX.astype(np.uint8)
+        if not valid_YX.any():
+            classes = len(self.predictors[0].card.classes)
+            return Means(np.zeros((classes, *valid_YX.shape), np.float32), times_YX, [])
+        p_KYX = self._shown(0, 0, unit, image)
+        if not valid_YX.all():
+            np.copyto(p_KYX, 0, where=~valid_YX)
+        return Means(p_KYX, times_YX, [])
+
+    def _shown(self, number: int, period: int, unit: Window, image: Seen) -> Array:
+        """Probabilities by one model of one period."""
+        kept = self._kept.setdefault((number, period), {})
+        return self.predictors[number].shown(unit, image, kept)
 
 
 def bands_of(
@@ -90,15 +111,23 @@ def bands_of(
     """(2 + members + layers, y, x): class, confidence, the class by each model; 0 without data.
 
     The confidence is the probability of the class that is mapped, in percent from 1 to 100. It
-    and the layers (see `quantities`) are at the temperature; classes do not depend on it.
+    and the layers (see `quantities`) are at the temperature; classes do not depend on it. It is
+    worked out in strips: what is held beside `means` is no larger than the bands.
     """
-    class_YX = classes_of(means.p_KYX, threshold)
-    p_KYX = tempered(means.p_KYX, temperature)
-    chosen_YX = np.take_along_axis(p_KYX, class_YX[None].astype(np.int64) - 1, axis=0)[0]
-    percent_YX = np.clip(np.rint(100 * chosen_YX.astype(np.float64)), 1, 100).astype(np.uint8)
-    alone = [classes_of(p_KYX, threshold) for p_KYX in means.members] if members else []
-    bands = [class_YX, percent_YX, *alone, *quantities(p_KYX, layers)]
-    return np.where(means.times_YX > 0, np.stack(bands), np.uint8(0))
+    rows = max(1, STRIP_PX // means.times_YX.shape[1])
+    parts = []
+    for top in range(0, len(means.times_YX), rows):
+        p_KYX, *members_KYX = (
+            each_KYX[:, top : top + rows] for each_KYX in (means.p_KYX, *means.members)
+        )
+        class_YX = classes_of(p_KYX, threshold)
+        p_KYX = tempered(p_KYX, temperature)
+        chosen_YX = np.take_along_axis(p_KYX, class_YX[None].astype(np.int64) - 1, axis=0)[0]
+        percent_YX = np.clip(np.rint(100 * chosen_YX.astype(np.float64)), 1, 100).astype(np.uint8)
+        alone = [classes_of(each_KYX, threshold) for each_KYX in members_KYX if members]
+        bands_BYX = np.stack([class_YX, percent_YX, *alone, *quantities(p_KYX, layers)])
+        parts.append(bands_BYX * (means.times_YX[top : top + rows] > 0))
+    return np.concatenate(parts, axis=1)
 
 
 def classes_of(p_KYX: Array, threshold: float = 0.5) -> NDArray[np.uint8]:
@@ -111,6 +140,7 @@ def classes_of(p_KYX: Array, threshold: float = 0.5) -> NDArray[np.uint8]:
         return np.where((1 - threshold) * second > threshold * first, 2, 1).astype(np.uint8)
     most_YX, class_YX = p_KYX[0].copy(), np.ones(p_KYX.shape[1:], np.uint8)
     for number, p_YX in enumerate(p_KYX[1:], 2):
-        class_YX[p_YX > most_YX] = number
+        # numbers rise, so the largest is the last; arithmetic is far quicker than a mask
+        np.maximum(class_YX, (p_YX > most_YX) * np.uint8(number), out=class_YX)
         np.maximum(most_YX, p_YX, out=most_YX)
     return class_YX

@@ -9,7 +9,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Held = TypeVar("Held")
 Made = TypeVar("Made")
-AHEAD = 2
+AHEAD = 1
 """Items that are read before they are needed."""
 
 

@@ -6,7 +6,9 @@ the grid's origin, averaged with weights. In both a pixel's result does not depe
 block. Beyond the area's edge the image is its own mirror.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from mapmill import blend
 from mapmill.channels import reach_of, without_end
@@ -33,6 +36,10 @@ SMALL = 20_480
 """Values of one image up to which PyTorch does not use oneDNN (ConvParams::use_mkldnn)."""
 BATCH_PX = 2**20
 """Pixels of the windows that go through a net at once, unless one alone has more."""
+STRIP_PX = 2**14
+"""Pixels whose logits become probabilities at once, so that copies of them stay in the cache."""
+VECTOR = 64
+"""A multiple of the float32 values that any processor computes at once."""
 Kept = dict[Window, Array]
 """Weighted probabilities of windows that reach below what was mapped."""
 
@@ -196,10 +203,13 @@ class Predictor:
 
     def _softmaxes(self, shots: Sequence[Shot], seen: Seen) -> Iterator[Array]:
         """Probabilities (class, y, x) of each shot, in order; equal sizes go in batches."""
+        if self.lattice is not None and self.device.type == "cpu":
+            yield from self._in_threads(shots, seen)
+            return
         for size, group in groupby(shots, lambda shot: (shot.frame.height, shot.frame.width)):
             alike = list(group)
             while alike:
-                count = self._at_once(size)
+                count = max(1, self.batch_px // (size[0] * size[1]))
                 try:
                     found = self._batch(alike[:count], seen)
                 except torch.OutOfMemoryError:
@@ -208,15 +218,25 @@ class Predictor:
                 yield from found
                 alike = alike[count:]
 
-    def _at_once(self, size: tuple[int, int]) -> int:
-        """How many windows of a size go through the net together.
+    def _in_threads(self, shots: Sequence[Shot], seen: Seen) -> Iterator[Array]:
+        """The same of windows that are blended on the CPU: one by one, each in a thread.
 
-        On the CPU one where windows are blended: what is summed over a whole image is rounded
-        otherwise in a batch, so that blocks would leave traces.
+        What is summed over a whole image is rounded otherwise in a batch, so that blocks would
+        leave traces; and a small window in one thread is quicker than shared by several.
         """
-        if self.lattice is not None and self.device.type == "cpu":
-            return 1
-        return max(1, self.batch_px // (size[0] * size[1]))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # of this thread, and of those that begin from now on
+        try:
+            with ThreadPoolExecutor(threads, "window") as pool:
+                waiting: deque[Future[list[Array]]] = deque()
+                for shot in shots:
+                    waiting.append(pool.submit(self._batch, [shot], seen))
+                    if len(waiting) > threads:  # one more than is worked on
+                        yield from waiting.popleft().result()
+                while waiting:
+                    yield from waiting.popleft().result()
+        finally:
+            torch.set_num_threads(threads)
 
     def _halve(self, count: int, size: tuple[int, int]) -> None:
         """Let half as many windows through the net at once from now on."""
@@ -231,30 +251,30 @@ class Predictor:
     @torch.inference_mode()
     def _batch(self, shots: Sequence[Shot], seen: Seen) -> list[Array]:
         """The net on windows of one size."""
-        places = [shot.frame.slices(seen.window) for shot in shots]
-        images = np.stack([seen.image_BYX[:, rows, cols] for rows, cols in places])
-        valid_NHW = torch.from_numpy(np.stack([seen.valid_YX[place] for place in places]))
-        image_NCHW, valid_NHW = tensor_of(images, self.device), valid_NHW.to(self.device)
         turns = self.plan.turns
         if turns == 1:
-            found_NKHW = self._said(image_NCHW, valid_NHW)
+            # the images are let go before the net begins
+            found_NKHW = self._logits(inputs_of(*self._images(shots, seen), self.card))
         else:
-            found_NKHW = mean_of_turns(self._probable, image_NCHW, valid_NHW, turns)
+            found_NKHW = mean_of_turns(self._probable, *self._images(shots, seen), turns)
         result = []
         for shot, found_KHW in zip(shots, found_NKHW, strict=True):
             rows, cols = shot.inner.slices(self._given(shot.frame).grow(-self.net.margin))
             inner_KYX = found_KHW[None, :, rows, cols]
-            p_KYX = _softmax(inner_KYX)[0] if turns == 1 else inner_KYX[0]
-            result.append(p_KYX.contiguous().cpu().numpy())
+            p_KYX = _softmax(inner_KYX)[0] if turns == 1 else inner_KYX[0].contiguous()
+            result.append(p_KYX.cpu().numpy())
         return result
 
-    def _said(self, image_NCHW: Tensor, valid_NHW: Tensor) -> Tensor:
-        """Logits of bands as they are in the imagery."""
-        return self._logits(inputs_of(image_NCHW, valid_NHW, self.card))[: len(image_NCHW)]
+    def _images(self, shots: Sequence[Shot], seen: Seen) -> tuple[Tensor, Tensor]:
+        """Bands as they are in the imagery, and validity, of windows of one size."""
+        places = [shot.frame.slices(seen.window) for shot in shots]
+        images = np.stack([seen.image_BYX[:, rows, cols] for rows, cols in places])
+        valid_NHW = torch.from_numpy(np.stack([seen.valid_YX[place] for place in places]))
+        return tensor_of(images, self.device), valid_NHW.to(self.device)
 
     def _probable(self, image_NCHW: Tensor, valid_NHW: Tensor) -> Tensor:
-        """Probabilities, likewise."""
-        return _softmax(self._said(image_NCHW, valid_NHW))
+        """Probabilities of bands as they are in the imagery."""
+        return _softmax(self._logits(inputs_of(image_NCHW, valid_NHW, self.card)))
 
     def _given(self, frame: Window) -> Window:
         """What of a frame the net is given: not what the channels of blended windows look at."""
@@ -263,24 +283,32 @@ class Predictor:
     def _logits(self, x_NCHW: Tensor) -> Tensor:
         if self.lattice is not None and self.halo:
             x_NCHW = x_NCHW[..., self.halo : -self.halo, self.halo : -self.halo]
-        margin, (height, width) = self.net.margin, x_NCHW.shape[-2:]
+        margin, (count, _, height, width) = self.net.margin, x_NCHW.shape
         # PyTorch convolves one small image by other code than a large one; two are never small.
         smallest = min(len(self.card.inputs), self.card.width / 2 ** (self.card.depth + 1))
         is_small = smallest * (height - 2 * margin) * (width - 2 * margin) <= SMALL
-        if is_small and len(x_NCHW) == 1:
+        if is_small and count == 1:
             x_NCHW = x_NCHW.expand(2, -1, -1, -1)
+        x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
         half = self.plan.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            found = self.net(x_NCHW.contiguous(memory_format=torch.channels_last))
+            found = self.net(x_NCHW)
         logits_NKHW: Tensor = vote(found) if self.plan.vote else found
-        return logits_NKHW
+        return logits_NKHW[:count]
 
 
 def _softmax(logits_NKYX: Tensor) -> Tensor:
     """Probabilities (N, K, y, x) float32."""
-    # Classes last: else the end of a row is rounded by other code than its middle.
-    last_NYXK = logits_NKYX.float().permute(0, 2, 3, 1).contiguous()
-    return last_NYXK.softmax(-1).permute(0, 3, 1, 2)
+    p_NKYX = torch.empty(logits_NKYX.shape, device=logits_NKYX.device)
+    rows = max(1, STRIP_PX // (len(p_NKYX) * p_NKYX.shape[3]))
+    for top in range(0, p_NKYX.shape[2], rows):
+        out_NKYX = p_NKYX[:, :, top : top + rows]
+        flat_NKP = logits_NKYX[:, :, top : top + rows].float().flatten(2)
+        count = flat_NKP.shape[2]
+        # PyTorch rounds what fills no whole vector of the processor otherwise: fill the last one.
+        full_NKP = functional.pad(flat_NKP, (0, -count % VECTOR)).softmax(1)
+        out_NKYX.copy_(full_NKP[..., :count].reshape(out_NKYX.shape))
+    return p_NKYX
 
 
 def _aligned(window: Window, net: Net) -> Window:

@@ -59,8 +59,8 @@ def normalise(image_NCHW: Tensor, valid_NHW: Tensor, card: Card) -> Tensor:
         torch.tensor(values, dtype=torch.float32, device=image_NCHW.device)[:, None, None]
         for values in (card.shift or card.mean, card.scale or card.sd)
     )
-    scaled = (image_NCHW - shift) / torch.where(scale > 0, scale, 1)
-    return torch.where(valid_NHW[:, None], scaled, 0)
+    scaled = (image_NCHW - shift).div_(torch.where(scale > 0, scale, 1))
+    return scaled.masked_fill_(~valid_NHW[:, None], 0)
 
 
 def tensor_of(image_NCHW: NDArray[Any] | Tensor, device: torch.device) -> Tensor:

@@ -49,7 +49,7 @@ def model(width=4, **changes):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, 0, 0.5)
     with torch.no_grad():
-        net.train()(torch.randn(4, 3, 64, 64))
+        net.train()(torch.randn(4, len(card.inputs), 64, 64))
     save_model(Path("model.safetensors"), net.state_dict(), with_reach(card))
     return net.eval()
 
@@ -66,13 +66,14 @@ def image(height=150, width=170, seed=0):
     return values
 
 
-def by_hand(net, values):
+def by_hand(net, values, shown=(0, 1, 2)):
     """Softmax (class, y, x) of the whole image in one pass, mirrored far beyond its edges."""
+    shown = list(shown)
     far, (height, width) = 64, values.shape[1:]
     pads = [(far, far + -side % 4) for side in (height, width)]
     mean, sd = (np.array(numbers)[:, None, None] for numbers in (MEAN, SD))
     ready = np.where((values > 0).all(axis=0), (values - mean) / sd, 0).astype(np.float32)
-    wide = torch.from_numpy(np.pad(ready, [(0, 0), *pads], "reflect"))[None]
+    wide = torch.from_numpy(np.pad(ready[shown], [(0, 0), *pads], "reflect"))[None]
     with torch.inference_mode():
         p = net(wide)[0].double().softmax(dim=0).numpy()
     return p[:, far : far + height, far : far + width]
@@ -108,6 +109,32 @@ def test_the_map_is_what_the_net_says(project_folder):
         )
         assert found.descriptions == ("class", "confidence") and found.nodata == 0
         assert found.tags()["CLASS_2"] == "wood"
+
+
+def test_a_band_that_the_model_is_not_shown(project_folder):
+    """A model of fewer bands would be given the wrong ones, or another one's mean and spread."""
+    net = model(without=["B03"], shift=[MEAN[0], MEAN[2]], scale=[SD[0], SD[2]])
+    values = image()
+    write_tif(Path("image.tif"), values, nodata=0, bands=BANDS)
+    first = predicted("--mode", "exact")
+    p_KYX = by_hand(net, values, shown=[0, 2])
+    two = np.sort(p_KYX, axis=0)[-2:]
+    clear = (values > 0).all(axis=0) & (two[1] - two[0] > 1e-4)
+    assert clear.sum() > 20_000 and len(np.unique(first[0])) > 3
+    np.testing.assert_array_equal(first[0][clear], p_KYX.argmax(axis=0)[clear] + 1)
+    values[1][values[1] > 0] = 1  # is not looked at, but for where it is missing
+    write_tif(Path("image.tif"), values, nodata=0, bands=BANDS)
+    np.testing.assert_array_equal(predicted("--mode", "exact"), first)
+
+
+def test_a_model_of_joined_periods_is_refused(project_folder, capsys):
+    """One image would be taken for all the periods, or the command would end in a traceback."""
+    twice = {"mean": MEAN * 2, "sd": SD * 2, "periods": ["april", "august"]}
+    model(**twice)
+    write_tif(Path("image.tif"), image(), nodata=0, bands=BANDS)
+    command = ["predict", "--model", "model.safetensors", "--image", "image.tif", "out/map.tif"]
+    line = refused_cleanly(capsys, *command)
+    assert "joined periods (april, august); expected one of single images; map an area" in line
 
 
 def test_named_bands_and_settings(project_folder, caplog):

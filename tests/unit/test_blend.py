@@ -152,6 +152,23 @@ def test_blocks_leave_no_trace(design, overlap, scene):
         assert not differ.any(), f"{differ.sum()} values differ, to {abs(found - whole).max()}"
 
 
+def test_threads_leave_no_trace(scene):
+    """Otherwise the map would depend on the computer, or later work would run in one thread."""
+    net, image = random_net(attention="gate"), scene[1][:, :90, :110]
+    grid = Window(0, 0, 90, 110)
+    before = torch.get_num_threads()
+    maps = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            maps.append(mapped(net, image, grid, 110, Plan("blend")))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(maps[0], maps[1])
+    np.testing.assert_array_equal(maps[0], maps[2])
+
+
 def test_any_window_is_as_in_the_whole(scene):
     """Otherwise what comes after (filters, turned images) would see other probabilities."""
     net, image, grid = random_net(attention="se"), scene[1][:, :90, :110], Window(0, 0, 90, 110)

@@ -70,7 +70,9 @@ def by_hand(net, card, image, valid, halo):
         logits = net(tensor)[0]
     top = before - net.margin
     inner = logits[:, top : top + valid.shape[0], top : top + valid.shape[1]]
-    return inner.permute(1, 2, 0).contiguous().softmax(-1).permute(2, 0, 1).numpy()
+    flat = inner.flatten(1)  # to whole vectors: PyTorch rounds the end of an array otherwise
+    full = torch.nn.functional.pad(flat, (0, -flat.shape[1] % 64)).softmax(0)
+    return full[:, : flat.shape[1]].reshape(inner.shape).numpy()
 
 
 def mapped(ensemble, block):

@@ -56,15 +56,21 @@ class SkipNet(Segmenter):
             self.label_head = nn.Linear(deepest, classes)
 
     def decode(self, features: list[Tensor]) -> Tensor | Outputs:
-        """Logits of an encoder's features, the finest first; of all heads where asked."""
-        deepest = self.attend(features[-1])
+        """Logits of an encoder's features, the finest first; of all heads where asked.
+
+        The list is empty afterwards: what the net no longer needs is freed on the way, since the
+        finest levels take most of the memory.
+        """
+        deepest = self.attend(features.pop())
         x, coarser = deepest, deepest
         for level in reversed(range(len(self.up))):
-            wide, coarser = self.widen[level](x), x
-            skip = centre(features[level], *wide.shape[2:])
-            if self.gates:
-                skip = self.gates[level](skip, wide)
-            x = self.up[level](torch.cat([skip, wide], dim=1))
+            if self.design.head == "multi-resolution":
+                coarser = x
+            x = self._joined(level, features.pop(), x)
+            block = self.up[level]
+            # one by one: a Sequential would hold its input to the end
+            for layer in block if isinstance(block, nn.Sequential) else [block]:
+                x = layer(x)
         mask_NKHW = self._logits(self.head(x))
         if not (self.training or self.all_heads) or self.design.head == "mask":
             return mask_NKHW
@@ -73,6 +79,14 @@ class SkipNet(Segmenter):
         height, width = mask_NKHW.shape[2:]
         half_NKHW = centre(self._logits(self.half_head(coarser)), height // 2, width // 2)
         return Outputs(mask_NKHW, half_NKHW, self._logits(self.double_head(x)))
+
+    def _joined(self, level: int, feature_NCHW: Tensor, x_NCHW: Tensor) -> Tensor:
+        """What comes from below, twice as wide, beside the encoder's feature."""
+        wide = self.widen[level](x_NCHW)
+        skip = centre(feature_NCHW, *wide.shape[2:])
+        if self.gates:
+            skip = self.gates[level](skip, wide)
+        return torch.cat([skip, wide], dim=1)
 
     def _logits(self, raw_NCHW: Tensor) -> Tensor:
         """Logits of all classes: 0 and z, whose softmax is 1 - sigmoid(z) and sigmoid(z)."""
