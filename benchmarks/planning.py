@@ -30,6 +30,7 @@ PLANS = {
 
 
 def main():
+    """Print a table of the plans."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeat", type=int, default=3)
     repeat = parser.parse_args().repeat
@@ -43,7 +44,9 @@ def main():
         blocks, jobs = runs[0][:2]
         print(f"| {name} | {blocks} | {jobs} | {wall:.1f} | {cpu:.1f} | {peak:.0f} |", flush=True)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"\nMedians of {repeat}; load of the machine at the end: {load} on {os.cpu_count()} cores.")
+    print(
+        f"\nMedians of {repeat}; load of the machine at the end: {load} on {os.cpu_count()} cores."
+    )
 
 
 def write(folder, changes):

@@ -21,8 +21,10 @@ from mapmill.regular import regular
 from mapmill.sections import ChipImages
 
 HDF5 = {".h5", ".hdf5", ".he5", ".hdf"}
-UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, SyntaxError, EOFError)
-UNREADABLE += (RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error)
+UNREADABLE = (
+    *(OSError, KeyError, ValueError, TypeError, AttributeError, SyntaxError, EOFError),
+    *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error),
+)
 """What the readers of damaged files raise."""
 TOLERANCE = 0.01
 """Pixels by which the georeferences of one chip's files may differ."""

@@ -301,9 +301,9 @@ def _check_files(path: Path, area: Any) -> None:
             try:
                 regular(Path(remote.file))
             except (OSError, ValueError) as error:
-                found = "no file" if isinstance(error, FileNotFoundError) else str(error)
+                absent = isinstance(error, FileNotFoundError)
+                told = f"no {remote.file}" if absent else f"{remote.file}, {error}"
                 where = f"{path}: {key}.file"
-                told = f"{found} ({remote.file})"
                 raise ContractError(where, told, "the file", "correct it") from None
 
 

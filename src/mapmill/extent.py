@@ -99,9 +99,7 @@ def _outline(path: Path, crs: str) -> Any:
     except FileNotFoundError:
         raise ConfigError(path, "no such file", "the area of interest", "correct aoi") from None
     except (*NOT_GEOJSON, ShapelyError, ProjError) as error:
-        raise ConfigError(
-            path, f"no GeoJSON ({_reason(error)})", "polygons", REMEDY
-        ) from None
+        raise ConfigError(path, f"no GeoJSON ({_reason(error)})", "polygons", REMEDY) from None
     if shapely.area(outline) == 0:
         raise ConfigError(path, "no polygon", "the area of interest", REMEDY)
     left, bottom, right, top = outline.bounds

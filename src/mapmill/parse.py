@@ -18,7 +18,6 @@ from mapmill.regular import read_text
 from mapmill.sections import Section, Train
 from mapmill.sections.base import LINE
 
-
 AREA_NAME = r"[a-z0-9][a-z0-9-]{0,79}"
 DEEPEST, MOST_NODES = 50, 200_000
 """Of an area file, which has five levels and some hundred keys and values."""

@@ -24,8 +24,10 @@ DEGREES, METRES = 0.01, 1000.0
 REMEDY = "check labels.file and labels.layer"
 ATTRIBUTE_REMEDY = "correct labels.attribute"
 FORMATS = ("GPKG", "GeoJSON", "FlatGeobuf", "GeoJSONSeq", "TopoJSON", "ESRIJSON")
-UNREADABLE = (DataSourceError, DataLayerError, FeatureError, GeometryError, ShapelyError)
-UNREADABLE += (ProjError, OSError, UnicodeDecodeError)
+UNREADABLE = (
+    *(DataSourceError, DataLayerError, FeatureError, GeometryError, ShapelyError, ProjError),
+    *(OSError, UnicodeDecodeError),
+)
 
 
 def read_polygons(

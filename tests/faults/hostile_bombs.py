@@ -8,7 +8,6 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -173,11 +172,13 @@ def npz(shape, written, dtype="|u1"):
     def spoil(path):
         header = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode()
         header += b" " * (118 - len(header)) + b"\n"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            with archive.open("image.npy", "w", force_zip64=True) as member:
-                member.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
-                for start in range(0, written, 2**24):
-                    member.write(bytes(min(2**24, written - start)))
+        with (
+            zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open("image.npy", "w", force_zip64=True) as member,
+        ):
+            member.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+            for start in range(0, written, 2**24):
+                member.write(bytes(min(2**24, written - start)))
 
     return spoil
 
@@ -229,9 +230,7 @@ def card(**changes):
 
 
 # --------------------------------------------------------------------------------------- texts
-LAUGHS = "".join(
-    f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30)
-)
+LAUGHS = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30))
 LAUGHS = f"title: T\ndownload:\n  a0: &a0 [ha, ha]\n{LAUGHS}"
 
 

@@ -346,7 +346,9 @@ def chips(suffix):
             np.savez_compressed(file, image=image_BYX[0])
         else:
             with h5py.File(file, "w") as target:
-                target.create_dataset("image", data=image_BYX[0], compression="gzip", fletcher32=True)
+                target.create_dataset(
+                    "image", data=image_BYX[0], compression="gzip", fletcher32=True
+                )
         return [file]
 
     return make
@@ -404,10 +406,10 @@ FORMATS = [
     Format("area of interest, GeoJSON", outline, checked, 100, reworded),
     Format("class table, CSV", code_table, codes, 100, reworded),
     Format("sample's points, CSV", reference_table, reference, 100, reworded),
-    Format("chip, PNG", chips(".png"), chip_read, 80),
-    Format("chip, npz", chips(".npz"), chip_read, 80),
+    Format("chip, PNG", chips(".png"), chip_read, 80, sums="CRC-32 of each chunk"),
+    Format("chip, npz", chips(".npz"), chip_read, 80, sums="CRC-32 of each array"),
     Format("chip, HDF5", chips(".h5"), chip_read, 80),
-    Format("patches, Zarr", patches, all_patches, 200),
-    Format("model, safetensors", model, predicted, 150),
+    Format("patches, Zarr", patches, all_patches, 200, sums="crc32c of patches and attributes"),
+    Format("model, safetensors", model, predicted, 150, sums="sha256 of card and weights"),
     Format("composed block, our GeoTIFF", own_block, predicted, 100),
 ]

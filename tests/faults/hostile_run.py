@@ -1,6 +1,7 @@
 """Damage files of every format and tell how each ended: JSON on standard output.
 
-    python -m faults.hostile_run SHARE [NAME]    (below tests/, SHARE of the full number)
+    python -m faults.hostile_run SHARE PART PARTS    (below tests/; one part of the formats)
+    python -m faults.hostile_run bombs
 
 In a process of its own, which starts no threads, so that it can be forked for each input.
 """
@@ -24,19 +25,18 @@ from faults.hostile_formats import FORMATS
 LOADED = ["search", "download", "compose", "downsample", "predict"]
 
 
-def main(share, name=None):
-    """Print the verdicts of every format, or of the bombs where the share is 0."""
+def main(share, part="0", parts="1"):
+    """Print the verdicts of the formats of a part, tried by their share of the full number."""
     for stage in LOADED:  # once, before the forks
         importlib.import_module(f"mapmill.stages.{stage}")
     importlib.import_module("h5py")
-    if not share:
+    if share == "bombs":
         json.dump(bombed(), sys.stdout)
         return
     told = {}
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
-        for number, each in enumerate(FORMATS):
-            if name in (None, each.name):
-                told[each.name] = tried(each, number, Path(folder) / str(number), share)
+        for each in FORMATS[int(part) :: int(parts)]:
+            told[each.name] = tried(each, Path(folder) / str(len(told)), float(share))
     json.dump(told, sys.stdout)
 
 
@@ -78,7 +78,7 @@ def undamaged(each, good):
     return right
 
 
-def tried(each, number, folder, share):
+def tried(each, folder, share):
     """The verdicts of one format, the undamaged file's first."""
     good = folder / "good"
     victims = made(each, good)
@@ -121,4 +121,4 @@ def made(each, folder):
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), *sys.argv[2:])
+    main(*sys.argv[1:])

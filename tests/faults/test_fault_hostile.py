@@ -10,6 +10,7 @@ import collections
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -31,12 +32,19 @@ MOST_MB = 1024 + 350
 """Memory that a command may hold, beyond what the libraries hold when they are loaded."""
 
 
-def verdicts(share):
-    """What the process that forks one child for each input tells."""
-    command = [sys.executable, "-m", "faults.hostile_run", str(share)]
+def verdicts(*arguments):
+    """What a process that forks one child for each input tells."""
+    command = [sys.executable, "-m", "faults.hostile_run", *map(str, arguments)]
     done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
+
+
+def of_all_formats(share):
+    """The same for every format, in two processes."""
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda part: verdicts(share, part, 2), range(2))
+    return first | second
 
 
 def row(name, found, sums):
@@ -56,7 +64,7 @@ def check(found, sums):
 
 @pytest.fixture(scope="module")
 def quick():
-    return verdicts(QUICK)
+    return of_all_formats(QUICK)
 
 
 @pytest.mark.parametrize("format", FORMATS, ids=lambda each: each.name)
@@ -74,7 +82,7 @@ def test_damaged_files_are_two_hundred(quick):
 @pytest.mark.full
 def test_thousands_of_damaged_files(capsys):
     """What one input in a thousand does would be met by a user first."""
-    found = verdicts(1)
+    found = of_all_formats(1)
     lines = [row(each.name, found[each.name], each.sums) for each in FORMATS]
     everything = [each for of_one in found.values() for each in of_one]
     with capsys.disabled():
@@ -91,7 +99,7 @@ def test_thousands_of_damaged_files(capsys):
 @pytest.mark.full
 def test_files_that_are_made_to_hurt(capsys):
     """A stranger's file would fill the memory, hang for ever, read a device or run a program."""
-    found = verdicts(0)
+    found = verdicts("bombs")
     bad = {name: each for name, each in found.items() if each["kind"] not in each["ends"]}
     with capsys.disabled():
         print(f"\n{len(found)} files made to hurt: {len(found) - len(bad)} as they should,", end="")

@@ -1,7 +1,6 @@
-"""Names that mean something to a shell, a path, an option, YAML or Snakemake: each is refused in one
-line, or is a word like any other; no code runs and no file lies elsewhere."""
+"""Names that mean something to a shell, a path, an option, YAML or Snakemake: each is refused in
+one line, or is a word like any other; no code runs and no file lies elsewhere."""
 
-import os
 import re
 from pathlib import Path
 
@@ -37,50 +36,39 @@ FREE += ("outline", "units")
 """Places where most words are allowed."""
 
 
-def put(content, place, word):
-    """The area's content with one word in a place."""
-    grid = content["grid"]
-    if place == "title":
-        content["title"] = word
-    elif place == "credit":
-        content["attribution"] = [word]
-    elif place == "class":
-        content["classes"][1]["name"] = word
-    elif place == "label file":
-        content["labels"]["file"] = word
-    elif place == "label path":
-        content["labels"]["file"] = f"data/{word}/labels.tif"
-    elif place == "label suffix":
-        content["labels"]["file"] = f"data/labels.{word}"
-    elif place == "pattern":
-        content["search"]["periods"] = {"2018-04": {"files": f"data/{word}_{{band}}.tif"}}
-    elif place == "band":
-        content["compose"]["bands"] = [word, "B03", "B04"]
-    elif place == "period":
-        moments = {"start": "2018-04-01T00:00:00Z", "end": "2018-04-02T00:00:00Z"}
-        content["search"]["periods"] = {word: {"files": "data/{scene}_{band}.tif", **moments}}
-    elif place == "run":
-        content |= {"runs": {word: {}}, "maps": {"landcover": {"run": word}}}
-    elif place == "map":
-        content["maps"] = {word: {"run": "unet"}}
-    elif place == "comparison":
-        content["compare"] = {word: {"runs": ["unet"]}}
-    elif place == "outline":
-        content["aoi"] = word
-    elif place == "units":
-        content["tabulate"] = {"units": word, "name": word}
-    elif place == "other area":
-        content["like"] = word
-    elif place == "model":
-        content |= {"model": f"{word}/unet"}
-    elif place == "crs":
-        grid["crs"] = word
+MOMENTS = {"start": "2018-04-01T00:00:00Z", "end": "2018-04-02T00:00:00Z"}
+FILES = {"files": "data/{scene}_{band}.tif"}
+PLACES = {
+    "title": lambda word: {"title": word},
+    "credit": lambda word: {"attribution": [word]},
+    "class": lambda word: {"classes": {1: {"name": word, "colour": "#000000"}}},
+    "label file": lambda word: {"labels": {"file": word}},
+    "label path": lambda word: {"labels": {"file": f"data/{word}/labels.tif"}},
+    "label suffix": lambda word: {"labels": {"file": f"data/labels.{word}"}},
+    "pattern": lambda word: {
+        "search": {"periods": {"2018-04": {"files": f"data/{word}_{{band}}.tif"}}}
+    },
+    "band": lambda word: {"compose": {"bands": [word, "B03", "B04"]}},
+    "period": lambda word: {"search": {"periods": {word: FILES | MOMENTS}}},
+    "run": lambda word: {"runs": {word: {}}, "maps": {"landcover": {"run": word}}},
+    "map": lambda word: {"maps": {word: {"run": "unet"}}},
+    "comparison": lambda word: {"compare": {word: {"runs": ["unet"]}}},
+    "outline": lambda word: {"aoi": word},
+    "units": lambda word: {"tabulate": {"units": word, "name": word}},
+    "other area": lambda word: {"like": word},
+    "model": lambda word: {"model": f"{word}/unet"},
+    "crs": lambda word: {"grid": {"crs": word}},
+}
+"""Place of a name in an area file -> the sections that differ."""
+
+
+def with_word(place, word):
+    """The small area's content with a word in a place; keys of sections are replaced whole."""
+    content = yaml.safe_load(SMALL_AREA)
+    for section, values in PLACES[place](word).items():
+        inside = section in ("classes", "search", "compose", "grid")
+        content[section] = {**content[section], **values} if inside else values
     return content
-
-
-PLACES = ["title", "credit", "class", "label file", "label path", "label suffix", "pattern"]
-PLACES += ["band", "period", "run", "map", "comparison", "outline", "units", "other area"]
-PLACES += ["model", "crs"]
 
 
 def paths_of(path, area):
@@ -98,7 +86,7 @@ def paths_of(path, area):
 @pytest.mark.parametrize("place", PLACES)
 def test_words_in_an_area_file(small_area, place):
     """A command line would run what a name says, or write where it says."""
-    try_in_area_file(place, HOSTILE[PLACES.index(place) % 6 :: 6])
+    try_in_area_file(place, HOSTILE[len(place) % 6 :: 6])
 
 
 @pytest.mark.full
@@ -116,7 +104,7 @@ def try_in_area_file(place, words):
     kept = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     accepted = []
     for word in words:
-        content = put(yaml.safe_load(SMALL_AREA), place, word)
+        content = with_word(place, word)
         path = write_area("words", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         try:
             area = load_area(path)
@@ -149,7 +137,7 @@ def test_words_at_work(small_area, capsys, place):
     """What the area file may say would end in a page of Python where it is first used."""
     command, *names = FURTHER[place]
     for word in HOSTILE:
-        content = put(yaml.safe_load(SMALL_AREA), place, word)
+        content = with_word(place, word)
         path = write_area("words", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         output = [f"results/words/{command}/{names[0]}"] if names else []
         status = main([command, str(path), *names, *output])
@@ -207,6 +195,10 @@ NASTY = "a b;$(touch ran)'\"`touch ran`&|>é"
 """In folders, files, classes and credits of a whole run."""
 
 
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
 @pytest.mark.full
 def test_a_whole_run_with_such_names(tmp_path, monkeypatch):
     """A name that is allowed would break a command, a picture or a product at the end."""
@@ -225,15 +217,15 @@ def test_a_whole_run_with_such_names(tmp_path, monkeypatch):
     content["search"]["periods"] = {"2018-04": {"files": f"data/{NASTY}/{{scene}}_{{band}}.tif"}}
     content["train"] |= {"steps": 4, "validate_every": 2, "threads": 1}
     write_area("words", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    outside = set(os.listdir(tmp_path.parent))
+    outside = names_in(tmp_path.parent)
     targets = ["results/words/assess/landcover/metrics.json", "results/words_landcover.gpkg"]
     done = snakemake(tmp_path, *targets)
     assert done.returncode == 0, done.stdout[-3000:]
     report = snakemake(tmp_path, "--report", "report.html", *targets)
     assert report.returncode == 0, report.stdout[-3000:]
-    assert not list(tmp_path.rglob("ran")) and set(os.listdir(tmp_path.parent)) == outside
+    assert not list(tmp_path.rglob("ran")) and names_in(tmp_path.parent) == outside
     expected = {".snakemake", "benchmarks", "config", "data", "logs", "report.html", "results"}
-    assert set(os.listdir(tmp_path)) <= expected | {"resources"}
+    assert names_in(tmp_path) <= expected | {"resources"}
     with rasterio.open("results/words_landcover.tif") as source:
         assert source.read(1).max() > 0
     again = snakemake(tmp_path, "-n", *targets)
@@ -241,8 +233,15 @@ def test_a_whole_run_with_such_names(tmp_path, monkeypatch):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("target", ["results/../x_landcover.tif", "results/a b_landcover.tif",
-                                    "results/$(touch ran)_landcover.tif", "/etc/x_landcover.tif"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "results/../x_landcover.tif",
+        "results/a b_landcover.tif",
+        "results/$(touch ran)_landcover.tif",
+        "/etc/x_landcover.tif",
+    ],
+)
 def test_hostile_targets(small_area, target):
     """A target that somebody pastes would be a command."""
     done = snakemake(Path.cwd(), "-n", target)

@@ -1,5 +1,5 @@
-"""Secrets of all accounts and proxies are nowhere: not in files, logs, metadata, reports, errors
-or lists of processes, in any spelling, though services fail and everything speaks at debug level."""
+"""Secrets of all accounts and proxies are nowhere: not in files, logs, metadata, reports, errors or
+lists of processes, in any spelling, though services fail and all speaks at debug level."""
 
 import base64
 import os
@@ -143,13 +143,12 @@ def test_the_spellings_are_found(tmp_path):
         assert leaks(tmp_path, []), (number, text)
 
 
+@pytest.mark.full
 def test_no_secret_anywhere(services, tmp_path):
     """A token, an e-mail or the password of a proxy would be published with a log or a report."""
     areas()
     made = [f"results/hub/compose/{PERIODS['hub']}/{BLOCK}.tif"]
-    made += [
-        f"results/{name}/compose/{PERIODS[name]}/r000c000.tif" for name in ("bdc", "dgi")
-    ]
+    made += [f"results/{name}/compose/{PERIODS[name]}/r000c000.tif" for name in ("bdc", "dgi")]
     watch = Watch()
     watch.start()
     done = run(services, tmp_path, "--verbose", *made)

@@ -191,7 +191,7 @@ def digest_of(told: dict[str, Any], state: State) -> str:
     found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for name, tensor in sorted(state.items()):
         found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

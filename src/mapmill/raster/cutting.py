@@ -29,7 +29,7 @@ from mapmill.raster.inner_tiles import (
     has_alpha,
     needed_tiles,
 )
-from mapmill.raster.opening import bands_together, Array, RasterInfo, info_of
+from mapmill.raster.opening import Array, RasterInfo, bands_together, info_of
 from mapmill.raster.writing import profile_of
 
 
