@@ -30,7 +30,8 @@ from mapmill.errors import MapmillError
 from mapmill.extent import blocks_of
 from mapmill.grid import Window
 from mapmill.nets.model import Card, build, save_model, with_reach
-from mapmill.sample_files import read_reference
+from mapmill.sample_files import Design
+from mapmill.sample_table import read_reference
 from mapmill.sections import SPLITS
 from mapmill.store import Form, PatchStore, StoreWriter
 from mapmill.tiles import Tile
@@ -301,9 +302,15 @@ def reference_table():
     return [Path("points.csv")]
 
 
+NUMBERS = np.arange(1, 41)
+XY = np.column_stack([400_000.0 + NUMBERS, 4_599_000.0 + NUMBERS])
+NAMES = ["field", "wood", "lake"]
+DRAWN = Design("landcover", "", CRS, NAMES, np.full(4, 9), np.ones(4), np.ones(40, int), XY)
+
+
 def reference():
     with reporting():
-        return repr(read_reference(Path("points.csv"), 40, ["field", "wood", "lake"]).tolist())
+        return repr(read_reference(Path("points.csv"), DRAWN, STEP).tolist())
 
 
 def code_table():
