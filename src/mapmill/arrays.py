@@ -1,5 +1,6 @@
 """Arrays of chips in any of their formats: GeoTIFF, PNG with world file, HDF5, npz."""
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,11 +15,17 @@ from mapmill.config import Area
 from mapmill.errors import ContractError
 from mapmill.grid import Affine6
 from mapmill.indices import with_differences
-from mapmill.raster import NOWHERE, Array, Georeference, read_image
+from mapmill.raster import NOWHERE, Array, Georeference, check_whole, read_image
 from mapmill.recode import to_classes
+from mapmill.regular import regular
 from mapmill.sections import ChipImages
 
 HDF5 = {".h5", ".hdf5", ".he5", ".hdf"}
+UNREADABLE = (
+    *(OSError, KeyError, ValueError, TypeError, AttributeError, SyntaxError, EOFError),
+    *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What the readers of damaged files raise."""
 TOLERANCE = 0.01
 """Pixels by which the georeferences of one chip's files may differ."""
 
@@ -112,6 +119,7 @@ def _read(path: Path, dataset: str | None, axes: str) -> tuple[Array, Georeferen
     suffix = path.suffix.lower()
     place, nodata = NOWHERE, None
     try:
+        regular(path)
         if suffix in HDF5:
             array = _from_hdf5(path, dataset)
         elif suffix == ".npz":
@@ -121,7 +129,7 @@ def _read(path: Path, dataset: str | None, axes: str) -> tuple[Array, Georeferen
             axes = "bands-first"
             if suffix == ".png":
                 _check_png(path)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except UNREADABLE as error:
         raise ContractError(
             path, f"no readable array ({error})", "a whole file", "check the file or its dataset"
         ) from None
@@ -140,6 +148,7 @@ def _check_png(path: Path) -> None:
 
     A PNG is a signature of 8 bytes and chunks of length, name, data and CRC (ISO/IEC 15948).
     """
+    check_whole(path, path.stat().st_size, "u1")
     content, start, name = path.read_bytes(), 8, b""
     while name != b"IEND":
         length, name = int.from_bytes(content[start : start + 4]), content[start + 4 : start + 8]
@@ -158,12 +167,15 @@ def _from_hdf5(path: Path, dataset: str | None) -> Array:
         found = file[_chosen(path, dataset and dataset.strip("/"), names)]
         if found.shape is None:
             raise ValueError(f"{found.name} is empty")
+        check_whole(path, found.size, found.dtype)
         return np.asarray(found)
 
 
 def _from_npz(path: Path, dataset: str | None) -> Array:
     if not zipfile.is_zipfile(path):
         raise ValueError("no npz file, or truncated")
+    with zipfile.ZipFile(path) as archive:  # what is unpacked is checked before it is
+        check_whole(path, max((member.file_size for member in archive.infolist()), default=0), "u1")
     with np.load(path, allow_pickle=False) as file:
         array = file[_chosen(path, dataset, list(file.files))]
     if not isinstance(array, np.ndarray):

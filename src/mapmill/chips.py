@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mapmill.errors import ConfigError
+from mapmill.regular import read_lines
 from mapmill.sections import Chips
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -124,7 +125,7 @@ def column_of(chosen: Chips, column: str, names: list[str]) -> dict[str, str]:
     """
     path = Path(chosen.table or "")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a mark first
+        with read_lines(path) as file:
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or []), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -17,7 +17,8 @@ from typing import Any
 
 from mapmill import __version__
 from mapmill.chain import VERSION
-from mapmill.errors import ContractError, MapmillError
+from mapmill.errors import ContractError, MapmillError, one_line
+from mapmill.regular import regular
 
 ARGUMENTS: dict[str, list[str]] = {
     "search": ["period", "output?", "figure?"],
@@ -181,6 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # What GDAL has to say comes with our own line; its raw messages would stand before it.
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
+    sys.unraisablehook = _without_gdal
     try:
         image = _of_image(chosen) if command == "predict" else None
         if image:
@@ -211,6 +213,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _without_gdal(unraisable: Any) -> None:
+    """Say nothing of messages of GDAL that are no text: they quote the bytes of a damaged file."""
+    of_gdal = "rasterio" in str(unraisable.object)
+    if not (of_gdal and isinstance(unraisable.exc_value, UnicodeDecodeError)):
+        sys.__unraisablehook__(unraisable)
+
+
 NAMES_OF_FILES = (EEXIST, EISDIR, ENAMETOOLONG, ENOTDIR)
 """Errors of the system: folders that are files, files that are folders, names too long."""
 OUTSIDE = (ENOSPC, EDQUOT, EFBIG, EACCES, EPERM, EROFS, *NAMES_OF_FILES)
@@ -220,7 +229,8 @@ OUTSIDE = (ENOSPC, EDQUOT, EFBIG, EACCES, EPERM, EROFS, *NAMES_OF_FILES)
 def _with_area(error: MapmillError, area: Path | None) -> str:
     """The message, after the area file where it is a mistake in one and does not say so."""
     is_config = type(error).__name__ == "ConfigError"
-    return f"{area}: {error}" if is_config and area and str(area) not in str(error) else str(error)
+    where = one_line(str(area))
+    return f"{where}: {error}" if is_config and area and where not in str(error) else str(error)
 
 
 def _run_stage(stage: str, values: list[str | Path], options: dict[str, int]) -> None:
@@ -290,10 +300,14 @@ def _check_files(path: Path, area: Any) -> None:
     if area.source != "sample":  # the sample's labels are in its archive
         named.append(("labels", area.labels))
     for key, remote in named:
-        if remote and remote.file and not Path(remote.file).exists():
-            raise ContractError(
-                f"{path}: {key}.file", f"no {remote.file}", "the file", "correct it"
-            )
+        if remote and remote.file:
+            try:
+                regular(Path(remote.file))
+            except (OSError, ValueError) as error:
+                absent = isinstance(error, FileNotFoundError)
+                told = f"no {remote.file}" if absent else f"{remote.file}, {error}"
+                where = f"{path}: {key}.file"
+                raise ContractError(where, told, "the file", "correct it") from None
 
 
 def _show(area: Path) -> None:

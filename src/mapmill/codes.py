@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 
 from mapmill.errors import ConfigError
+from mapmill.regular import read_lines
 
 
 def read_codes(path: Path) -> dict[str, int]:
@@ -19,7 +20,7 @@ def read_codes(path: Path) -> dict[str, int]:
     """
     try:
         # a byte-order mark, as spreadsheets write it, is no part of the first column's name
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with read_lines(path) as file:
             rows = list(csv.DictReader(itertools.dropwhile(_is_remark, file)))
     except FileNotFoundError:
         raise ConfigError(path, "no such file", "the class table", "correct labels.table") from None

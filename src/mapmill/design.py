@@ -15,6 +15,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "activation": ("softmax", "sigmoid"),
 }
 """What each word of a design may be."""
+LIMITS = {"width": (1, 1024), "depth": (1, 6)}
+"""Least and most of each number."""
 SMP_STRIDE = 32
 """Halvings of the encoders of segmentation-models-pytorch, multiplied."""
 FREE = ("padding", "dropout")

@@ -15,7 +15,7 @@ class MapmillError(Exception):
     """
 
     def __init__(self, where: str | Path, found: str, expected: str, remedy: str) -> None:
-        parts = [_short(str(part)) for part in (where, found, expected, remedy)]
+        parts = [one_line(str(part)) for part in (where, found, expected, remedy)]
         super().__init__("{}: found {}; expected {}; {}".format(*parts))
 
 
@@ -23,7 +23,7 @@ LONGEST = 600
 """Letters of each part of a message; a library may quote a whole file."""
 
 
-def _short(text: str) -> str:
+def one_line(text: str) -> str:
     """On one line, and no longer than a person reads."""
     # what a server or a file says may hold codes that a terminal obeys, or cannot write
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())

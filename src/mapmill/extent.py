@@ -1,7 +1,6 @@
 """Which blocks of its grid an area is worked on: those in its window and its area of interest."""
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,12 @@ from mapmill.config import Area
 from mapmill.consistency import extent_of
 from mapmill.errors import ConfigError
 from mapmill.grid import Block, Grid, Window
+from mapmill.regular import read_json
 
-__all__ = ["blocks_of", "extent_of", "grid_block", "skipped_blocks"]
+__all__ = ["blocks_of", "blocks_touching", "extent_of", "grid_block", "skipped_blocks"]
 REMEDY = "give a GeoJSON file of polygons in longitude and latitude"
+FARTHEST = 1e9
+"""Of any coordinate on Earth, in degrees, metres or feet."""
 NOT_GEOJSON = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -26,9 +28,15 @@ def blocks_of(area: Area) -> list[Block]:
     return list(_blocks(area.the_grid(), extent_of(area), area.aoi))
 
 
+def blocks_touching(area: Area, window: Window) -> list[Block]:
+    """The blocks that are worked on and share pixels with `window`, row by row."""
+    used = _used(area)
+    return [block for block in area.the_grid().blocks_touching(window) if block in used]
+
+
 def skipped_blocks(area: Area) -> list[Block]:
     """The blocks of the extent that lie wholly outside the area of interest."""
-    used = set(blocks_of(area))
+    used = _used(area)
     return [b for b in area.the_grid().blocks_touching(extent_of(area)) if b not in used]
 
 
@@ -41,11 +49,20 @@ def grid_block(area: Area, name: str) -> Block:
         if the grid has no such block, or it is not worked on.
     """
     block = area.the_grid().block_named(name)
-    if block not in blocks_of(area):
+    if block not in _used(area):
         raise ConfigError(
             f"block {name}", "outside window or aoi", "a block that is worked on", "check the name"
         )
     return block
+
+
+def _used(area: Area) -> frozenset[Block]:
+    return _block_set(area.the_grid(), extent_of(area), area.aoi)
+
+
+@functools.cache
+def _block_set(grid: Grid, extent: Window, aoi: str | None) -> frozenset[Block]:
+    return frozenset(_blocks(grid, extent, aoi))
 
 
 @functools.cache
@@ -75,19 +92,20 @@ def _outline(path: Path, crs: str) -> Any:
     from shapely.errors import ShapelyError
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        content = read_json(path, parse_constant=_no_number)
         outline = shapely.union_all(_polygons(content))
         named = (content.get("crs") or {}).get("properties", {}).get("name", "OGC:CRS84")
         to_grid = Transformer.from_crs(CRS.from_user_input(named), crs, always_xy=True)
     except FileNotFoundError:
         raise ConfigError(path, "no such file", "the area of interest", "correct aoi") from None
     except (*NOT_GEOJSON, ShapelyError, ProjError) as error:
-        raise ConfigError(
-            path, f"no GeoJSON ({type(error).__name__})", "polygons", REMEDY
-        ) from None
+        raise ConfigError(path, f"no GeoJSON ({_reason(error)})", "polygons", REMEDY) from None
     if shapely.area(outline) == 0:
         raise ConfigError(path, "no polygon", "the area of interest", REMEDY)
     left, bottom, right, top = outline.bounds
+    if max(abs(side) for side in outline.bounds) > FARTHEST:
+        found = f"coordinates from {left:g}, {bottom:g} to {right:g}, {top:g}"
+        raise ConfigError(path, found, "places on Earth", REMEDY)
     # a straight edge of the file is a curve on the grid: kilometres off in the middle of a long one
     fine = shapely.segmentize(outline, max(right - left, top - bottom) / 500)
     result = shapely.transform(fine, lambda xy: np.column_stack(to_grid.transform(*xy.T)))
@@ -95,6 +113,11 @@ def _outline(path: Path, crs: str) -> Any:
         found = f"coordinates from {left:g}, {bottom:g} to {right:g}, {top:g}"
         raise ConfigError(path, found, "longitude and latitude, or the file's crs", REMEDY)
     return shapely.make_valid(result)
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file; of JSON only the kind, since a message may quote all of it."""
+    return str(error) if type(error) is OSError else type(error).__name__
 
 
 def _no_number(word: str) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -13,8 +14,13 @@ from mapmill.codes import read_codes
 from mapmill.config import Area
 from mapmill.consistency import check
 from mapmill.errors import ConfigError
+from mapmill.regular import read_text
 from mapmill.sections import Section, Train
 from mapmill.sections.base import LINE
+
+AREA_NAME = r"[a-z0-9][a-z0-9-]{0,79}"
+DEEPEST, MOST_NODES = 50, 200_000
+"""Of an area file, which has five levels and some hundred keys and values."""
 
 
 class _StrictLoader(yaml.CSafeLoader):
@@ -55,7 +61,7 @@ def parse_area(path: Path) -> Area:
     ConfigError
         with one line that names the file, the key, what was found and what is allowed.
     """
-    if not re.fullmatch(r"[a-z0-9-]+", path.stem):
+    if not re.fullmatch(AREA_NAME, path.stem):
         raise ConfigError(
             path, f"the name {path.stem!r}", "lower-case letters, digits and hyphens", "rename it"
         )
@@ -82,8 +88,8 @@ def _like(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     Of a section the keys that are given replace those there, whole.
     """
     name = content.get("like")
-    if not isinstance(name, str):
-        return content
+    if not isinstance(name, str) or not re.fullmatch(AREA_NAME, name):
+        return content  # what is wrong with it is told with all else
     other = path.with_name(f"{name}.yaml")
     if not other.exists():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
@@ -133,10 +139,30 @@ def _inconsistent(path: Path, section: str, problem: str) -> ConfigError:
     )
 
 
+def _check_size(text: str) -> None:
+    """Refuse what the library would follow into the ground: it recurses in C, without a limit.
+
+    Raises
+    ------
+    ValueError
+        if values are nested deeper than DEEPEST, or there are more than MOST_NODES.
+    """
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, yaml.CSafeLoader)):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"values nested deeper than {DEEPEST}")
+        if number > MOST_NODES:
+            raise ValueError(f"more than {MOST_NODES:,} keys and values")
+
+
 def _mapping_in(path: Path) -> dict[str, Any]:
     """The YAML file's content."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506
+        text = read_text(path)
+        _check_size(text)
+        content = yaml.load(text, _StrictLoader)  # noqa: S506
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise ConfigError(path, "no such file", "an area file", f"areas here: {known}") from None
@@ -172,7 +198,7 @@ def _one_line(path: Path, error: ValidationError, content: dict[str, Any]) -> Co
         return ConfigError(where, "nothing", "a value, since the key is required", "add it" + more)
     if first["type"] == "value_error":
         return _inconsistent(path, ".".join(keys), first["msg"].removeprefix("Value error, "))
-    found = "nothing" if first["input"] is None else repr(first["input"])
+    found = "nothing" if first["input"] is None else reprlib.repr(first["input"])
     found = found if len(found) < 80 else found[:77] + "..."
     remedy = "fill it in, or take the line out" if first["input"] is None else "correct it"
     return ConfigError(where, found, _expected(first), remedy + more)

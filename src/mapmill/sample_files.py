@@ -4,7 +4,6 @@ The table tells nothing of the map: who interprets a point is not to know what t
 """
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from mapmill.atomic import whole_file, write_json
 from mapmill.errors import ContractError
+from mapmill.regular import read_json
 
 Numbers = NDArray[Any]
 DESIGN = "design.json"
@@ -67,7 +67,7 @@ def read_design(path: Path) -> Design:
     """
     remedy = "keep the table in the folder where `mapmill sample` wrote it"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         points = np.array(content["points"], float).reshape(-1, 3)
         design = Design(
             str(content["map"]),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapmill.errors import ContractError
+from mapmill.regular import read_text
 from mapmill.sample_files import Design
 from mapmill.sections import VECTOR_SUFFIXES
 from mapmill.vector import read_points
@@ -105,7 +106,7 @@ def _number(path: Path, row: int, text: str) -> float:
 def _read_csv(path: Path) -> Columns:
     """Columns of a CSV file, without empty rows; cells are parted by semicolons or commas."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
         comma = ";" if ";" in text.partition("\n")[0] else ","
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=comma))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

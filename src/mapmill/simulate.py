@@ -132,7 +132,7 @@ def run(
 
 
 def _check(out: Path, size: int, seed: int, block: int, offset_m: float) -> None:
-    if not re.fullmatch(r"[a-z0-9-]+", out.name) or set("{}*?[]") & set(str(out)):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", out.name) or set("{}*?[]") & set(str(out)):
         raise ConfigError(
             f"OUT {out}", f"the name {out.name!r}", "lower-case letters, digits and hyphens",
             "name the folder so",

@@ -8,18 +8,26 @@ import numpy as np
 import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, GeometryError
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+from shapely.errors import ShapelyError
 from shapely.geometry import mapping
 
 from mapmill.atomic import whole_file
 from mapmill.errors import ContractError
+from mapmill.regular import regular
 from mapmill.sections import VECTOR_SUFFIXES
 
 DEGREES, METRES = 0.01, 1000.0
 """Length after which an edge gets a corner more: in UTM it then bends within a decimetre."""
 REMEDY = "check labels.file and labels.layer"
 ATTRIBUTE_REMEDY = "correct labels.attribute"
+FORMATS = ("GPKG", "GeoJSON", "FlatGeobuf", "GeoJSONSeq", "TopoJSON", "ESRIJSON")
+UNREADABLE = (
+    *(DataSourceError, DataLayerError, FeatureError, GeometryError, ShapelyError, ProjError),
+    *(OSError, UnicodeDecodeError),
+)
 
 
 def read_polygons(
@@ -55,11 +63,11 @@ def read_polygons(
         to_layer = Transformer.from_crs(crs, info["crs"], always_xy=True)
         box = to_layer.transform_bounds(*bounds)
         found = pyogrio.raw.read(path, layer=layer, columns=[attribute], bbox=box, return_fids=True)
-    except (DataSourceError, DataLayerError) as error:
+        _, fids, wkb, values = found
+        order = np.argsort(fids, kind="stable")  # an index gives them in another, window by window
+        shapes = shapely.from_wkb(wkb[order])
+    except UNREADABLE as error:
         raise ContractError(path, str(error), "a readable vector file", remedies[0]) from None
-    _, fids, wkb, values = found
-    order = np.argsort(fids, kind="stable")  # an index gives them in another, window by window
-    shapes = shapely.from_wkb(wkb[order])
     own = CRS.from_user_input(info["crs"])
     if own != CRS.from_user_input(crs):
         if edges:
@@ -120,7 +128,12 @@ def attribute_values(path: Path, layer: str | None, attribute: str) -> set[str]:
         raise ContractError(
             path, f"no attribute {attribute!r}", f"one of {fields}", ATTRIBUTE_REMEDY
         )
-    _, _, _, values = pyogrio.raw.read(path, layer=layer, columns=[attribute], read_geometry=False)
+    try:
+        _, _, _, values = pyogrio.raw.read(
+            path, layer=layer, columns=[attribute], read_geometry=False
+        )
+    except UNREADABLE as error:
+        raise ContractError(path, str(error), "a readable vector file", REMEDY) from None
     return {as_code(value) for value in values[0]}
 
 
@@ -157,9 +170,13 @@ def inspect_polygons(
         if it cannot be read or has no CRS.
     """
     try:
-        info: dict[str, Any] = pyogrio.read_info(path, layer=layer, force_total_bounds=bounds)
-    except (DataSourceError, DataLayerError) as error:
+        info: dict[str, Any] = pyogrio.read_info(
+            regular(path), layer=layer, force_total_bounds=bounds
+        )
+    except UNREADABLE as error:
         raise ContractError(path, str(error), "a readable vector file", remedy) from None
+    if info["driver"] not in FORMATS:  # some name other files, or addresses
+        raise ContractError(path, f"a {info['driver']} file", ", ".join(FORMATS), remedy)
     if info["crs"] is None:
         raise ContractError(path, "no CRS", "georeferenced polygons", "assign one (ogr2ogr)")
     return info
@@ -228,8 +245,8 @@ def read_points(path: Path, crs: str) -> tuple[dict[str, list[Any]], NDArray[np.
         if it cannot be read.
     """
     try:
-        meta, _, wkb, values = pyogrio.raw.read(path)
-    except (DataSourceError, DataLayerError) as error:
+        meta, _, wkb, values = pyogrio.raw.read(regular(path))
+    except UNREADABLE as error:
         raise ContractError(path, str(error), "a readable vector file", "check the file") from None
     columns = dict(zip(meta["fields"].tolist(), [list(each) for each in values], strict=True))
     xy = np.full((len(values[0]) if len(values) else 0, 2), np.nan)

@@ -10,11 +10,17 @@ from making import LEFT, STEP, write_tif
 from safetensors.torch import save_file
 from stages.stage_steps import PERIOD, area_with, mapmill, refused_cleanly
 
-from mapmill.nets.model import Card, build, save_model
+from mapmill.errors import ContractError
+from mapmill.nets.model import DIGEST, Card, build, digest_of, load_model, save_model
 
 
 def tensors(metadata):
-    save_file({"weight": torch.zeros(2)}, "model", metadata=metadata)
+    """A file of one tensor; where it has a card its digest is right."""
+    state = {"weight": torch.zeros(2)}
+    if metadata and metadata["mapmill"].endswith("}"):
+        told = json.loads(metadata["mapmill"])
+        metadata = {"mapmill": json.dumps(told | {DIGEST: digest_of(told, state)})}
+    save_file(state, "model", metadata=metadata)
     return Path("model").read_bytes()
 
 
@@ -65,6 +71,19 @@ def untrained(small_area):
         left = LEFT + 64 * STEP * col
         write_tif(block, np.full((3, 64, 64), 900, np.uint16), left=left, nodata=0)
     return path
+
+
+def test_one_bit_of_a_model(untrained):
+    """A disk's damage would change the map a little, and nobody see it."""
+    whole = untrained.read_bytes()
+    for place in (len(whole) // 2, len(whole) - 7, whole.index(b"B03") + 2):
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1
+        untrained.write_bytes(spoilt)
+        with pytest.raises(ContractError, match="other bytes than its sha256 says"):
+            load_model(untrained)
+    untrained.write_bytes(whole)
+    load_model(untrained)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from mapmill.errors import ContractError
 from mapmill.grid import Window
 from mapmill.store import Form, PatchStore, StoreWriter, batches, store_of
+from mapmill.store.reading import ATTRIBUTES_CRC, crc_of
 from mapmill.tiles import Tile
 
 SIDE, COUNT, BANDS = 16, 11, 3
@@ -199,7 +200,9 @@ def test_what_gdal_cannot_read_is_said_truly(tmp_path):
 
 def test_a_store_of_another_writer_is_read(tmp_path):
     """Otherwise chunks that zarr leaves out, since all of them is 0, would be an error."""
-    group = zarr.create_group(tmp_path / "s.zarr", attributes={"splits": SPLITS})
+    attributes = {"splits": list(SPLITS)}
+    attributes[ATTRIBUTES_CRC] = crc_of(attributes)
+    group = zarr.create_group(tmp_path / "s.zarr", attributes=attributes)
     codecs = [BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()]
     for name, values in {"image": images(), "label": labels()}.items():
         inner = values.shape[1:]
@@ -217,6 +220,20 @@ def test_a_store_of_another_writer_is_read(tmp_path):
     with PatchStore(tmp_path / "s.zarr") as store:
         np.testing.assert_array_equal(store.images.take(range(COUNT)), images())
         np.testing.assert_array_equal(store.labels.take(range(COUNT)), labels())
+
+
+def test_damaged_statistics_are_an_error(tmp_path):
+    """Otherwise every patch would be normalised by another number, and nobody see it."""
+    folder = make(tmp_path / "s.zarr")
+    file = folder / "zarr.json"
+    content = json.loads(file.read_text())
+    with PatchStore(folder) as store:
+        assert store.attributes and ATTRIBUTES_CRC not in store.attributes
+        key = next(iter(store.attributes))
+    content["attributes"][key] = "other"
+    file.write_text(json.dumps(content))
+    with pytest.raises(ContractError, match="damaged attributes"):
+        PatchStore(folder)
 
 
 def test_a_store_with_other_codecs_is_refused(tmp_path):

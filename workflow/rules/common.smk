@@ -18,7 +18,7 @@ from mapmill.areafile import (
 from mapmill.catalogue.items import read_scenes, wanted_files
 from mapmill.chips import chip_named, find_chips
 from mapmill.errors import ConfigError, MapmillError
-from mapmill.extent import blocks_of, grid_block
+from mapmill.extent import blocks_of, blocks_touching, grid_block
 from mapmill.halo import halo_of
 from mapmill.layout import Layout
 from mapmill.provenance import without_folders
@@ -69,15 +69,19 @@ def settings_of(stage, named=None):
     """
 
     @plainly
-    def lines(wildcards):
-        name = getattr(wildcards, named) if named else None
-        chosen = without_folders(settings(area_of(wildcards.area), stage, name))
+    def of_job(wildcards):
+        return lines(wildcards.area, getattr(wildcards, named) if named else None)
+
+    # most jobs of a stage share their settings: thousands of blocks would each have them made
+    @functools.cache
+    def lines(area, name):
+        chosen = without_folders(settings(area_of(area), stage, name))
         return [
             f"{key}={json.dumps(value, sort_keys=True)}"
             for key, value in sorted(chosen.items())
         ]
 
-    return lines
+    return of_job
 
 
 def path_of(wildcards):
@@ -203,6 +207,22 @@ def pack_inputs(wildcards):
     return found + [str(layout.fraction(block)) for block in blocks(area)]
 
 
+@functools.cache
+def models_and_calibration(name, map_name):
+    """What all blocks of a map are made with."""
+    area, path = area_of(name), Path("config/areas") / f"{name}.yaml"
+    paths = [str(model) for model in models_of(path, area, map_name).values()]
+    if area.predict.is_calibrated:
+        paths.append(str(Layout(name).calibrate(map_name)))
+    return paths
+
+
+@functools.cache
+def halo_of_map(name, map_name):
+    """How far around a block the nets of a map may look, in pixels."""
+    return halo_of(Path("config/areas") / f"{name}.yaml", area_of(name), map_name)
+
+
 @plainly
 def predict_inputs(wildcards):
     """The models, and the imagery that a block may need: itself and the blocks its nets reach.
@@ -210,18 +230,14 @@ def predict_inputs(wildcards):
     The block of a chip is the chip.
     """
     area, layout = area_of(wildcards.area), layout_of(wildcards)
-    models = models_of(path_of(wildcards), area, wildcards.map)
-    paths = [str(path) for path in models.values()]
-    if area.predict.is_calibrated:
-        paths.append(str(layout.calibrate(wildcards.map)))
+    paths = models_and_calibration(wildcards.area, wildcards.map)
     if area.chips:
         chip = chip_named(chips_of(wildcards.area), wildcards.block)
         return paths + [str(image) for image in chip.images]
-    grid, there = area.the_grid(), blocks_of(area)
     around = grid_block(area, wildcards.block).window.grow(
-        halo_of(path_of(wildcards), area, wildcards.map)
+        halo_of_map(wildcards.area, wildcards.map)
     )
-    near = [b.name for b in grid.blocks_touching(around) if b in there]
+    near = [b.name for b in blocks_touching(area, around)]
     periods = area.periods_of(wildcards.map)
     return paths + [str(layout.compose(p, b)) for p in periods for b in near]
 

@@ -2,7 +2,6 @@
 
 import datetime
 import glob
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ import pystac
 
 from mapmill.catalogue.items import safe_name
 from mapmill.errors import CatalogueError, ConfigError
+from mapmill.regular import read_json, read_text
 
 NOT_STAC = (
-    *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
     *(pystac.errors.STACError, pystac.errors.STACTypeError),
 )
 TOKENS = {"{scene}": r"(?P<scene>[^/]+?)", "{band}": r"(?P<band>[A-Za-z0-9]+)", "*": "[^/]*"}
@@ -107,14 +107,26 @@ def in_catalogue(path: Path, name: str, moments: tuple[str, str]) -> list[Found]
     return [found for item in sorted(chosen, key=_moment_and_id) for found in _assets(item)]
 
 
+class _Disk(pystac.StacIO):
+    """Reads documents of a catalogue on disk, and never from the network that one may name."""
+
+    def read_text(self, source: Any, *_args: Any, **_keywords: Any) -> str:
+        if "://" in str(source):
+            raise OSError(f"a document at {source}, not on disk")
+        return read_text(Path(source))
+
+    def write_text(self, dest: Any, txt: str, *_args: Any, **_keywords: Any) -> None:
+        raise OSError("a catalogue is only read")
+
+
 def _items(path: Path) -> Iterable[pystac.Item]:
-    if json.loads(path.read_text(encoding="utf-8")).get("type") == "FeatureCollection":
-        items = pystac.ItemCollection.from_file(str(path)).items
+    if read_json(path).get("type") == "FeatureCollection":
+        items = pystac.ItemCollection.from_file(str(path), stac_io=_Disk()).items
         for item in items:
             if item.get_self_href() is None:
                 item.set_self_href(str(path.resolve()))
         return items
-    found = pystac.read_file(str(path))
+    found = pystac.read_file(str(path), stac_io=_Disk())
     if isinstance(found, pystac.Item):
         return [found]
     if isinstance(found, pystac.Catalog):

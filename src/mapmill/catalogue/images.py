@@ -13,15 +13,11 @@ from mapmill.catalogue import http
 from mapmill.catalogue.items import BASELINE, Asset, Scene
 from mapmill.errors import CatalogueError, ContractError
 from mapmill.raster import RasterInfo, inspect
-from mapmill.raster.inner_tiles import bands_together
-from mapmill.raster.opening import opened
 from mapmill.raster.sampling import valid_values
 
 log = logging.getLogger(__name__)
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 """First bytes of GeoTIFF and JPEG 2000: GDAL reads other formats too, some of which name files."""
-LARGEST_BLOCK = 2**29
-"""Bytes of one internal tile, or strip, once it is in memory."""
 DARK, DARK_SHARE = 500, 0.005
 """With the offset still in, no land or water is so dark: in more than this share of the pixels
 reflectance would be below -0.05."""
@@ -42,7 +38,6 @@ def check_image(part: Path, scene: Scene, asset: Asset) -> Mapping[str, Any]:
     if not start.startswith(MAGIC):
         raise http.DamagedError(asset.href, "no GeoTIFF and no JPEG 2000", "an image", "rerun")
     try:
-        _check_blocks(part)
         info = inspect(part)
         check_info(info, scene, asset)
         values = [valid_values(part, n, asset.nodata) for n in range(1, info.count + 1)]
@@ -55,15 +50,6 @@ def check_image(part: Path, scene: Scene, asset: Asset) -> Mapping[str, Any]:
         )
     check_offset(values, scene, asset)
     return facts(info)
-
-
-def _check_blocks(part: Path) -> None:
-    """No block takes more memory than there may be, however few bytes it has in the file."""
-    with opened(part) as source:
-        together = source.count if bands_together(source) else 1
-        pixels = max(height * width for height, width in source.block_shapes)
-        if pixels * together * np.dtype(source.dtypes[0]).itemsize > LARGEST_BLOCK:
-            raise ContractError(part, "tiles of a monstrous size", "smaller ones", "rerun later")
 
 
 def facts(info: RasterInfo) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Plain JSON, so that planning the workflow stays quick. Names that come from a ca
 checked here before any of them becomes part of a path.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mapmill.errors import ContractError
+from mapmill.regular import read_json
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 OFFSET, NEAREST, BASELINE = "mapmill:offset", "mapmill:nearest", "mapmill:baseline"
@@ -87,7 +87,7 @@ def read_scenes(path: Path) -> list[Scene]:
         if the file is no item collection, or a name in it is not fit for a path.
     """
     try:
-        features = json.loads(path.read_text(encoding="utf-8"))["features"]
+        features = read_json(path)["features"]
         return [_scene(path, feature) for feature in features]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ContractError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from mapmill.atomic import whole_file
 from mapmill.errors import CatalogueError
 from mapmill.layout import RESOURCES
+from mapmill.regular import regular
 from mapmill.sections import Sample
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def _checked(path: Path, sample: Sample) -> Path:
 def members(archive: Path) -> list[str]:
     """Names of the files in an archive."""
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with zipfile.ZipFile(regular(archive)) as opened:
             return opened.namelist()
     except (OSError, zipfile.BadZipFile) as error:
         raise CatalogueError(archive, str(error), "a zip archive", "delete it and rerun") from None
@@ -84,7 +85,7 @@ def extract(archive: Path, member: str, target: Path) -> Path:
     if target.exists():
         return target
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with zipfile.ZipFile(regular(archive)) as opened:
             if opened.getinfo(member).file_size > MEMBER_LIMIT:
                 raise CatalogueError(archive, f"{member} over 1 GiB", "a sample", "check the pin")
             with whole_file(target) as part:

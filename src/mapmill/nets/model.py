@@ -3,7 +3,9 @@
 The file is a safetensors file; reading it executes no code.
 """
 
+import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,20 @@ import torch
 from torch import Tensor
 
 from mapmill.channels import Channel, names_shown, read_channels
-from mapmill.design import CHOICES, Design
+from mapmill.design import CHOICES, LIMITS, Design
 from mapmill.errors import ContractError
 from mapmill.nets.parts import Segmenter
 from mapmill.nets.probe import reach
 from mapmill.nets.resnet import ResNetUNet
 from mapmill.nets.unet import UNet
+from mapmill.regular import regular
 
+log = logging.getLogger(__name__)
 Net = Segmenter
 State = dict[str, Tensor]
 """Tensors by name."""
+DIGEST = "sha256"
+"""Key beside the card's: the digest of card and tensors."""
 VALID = "valid"
 """Name of the channel that is 1 where a joined period has data, and 0 elsewhere."""
 SHOWN = 3
@@ -140,6 +146,9 @@ def build(card: Card) -> Net:
     for key, known in CHOICES.items():
         if getattr(design, key) not in known:
             raise _unbuildable(f"{key} {getattr(design, key)!r}", ", ".join(known))
+    for key, (least, most) in LIMITS.items():
+        if not least <= getattr(design, key) <= most:
+            raise _unbuildable(f"{key} {getattr(design, key)}", f"{least} to {most}")
     if design.activation == "sigmoid" and classes != 2:
         raise _unbuildable(f"activation sigmoid and {classes} classes", "two classes")
     if design.padding == "valid" and design.encoder != "plain":
@@ -170,11 +179,22 @@ def with_reach(card: Card) -> Card:
 
 
 def save_model(path: Path, state: State, card: Card) -> None:
-    """Write weights and card. One metadata key, so that equal models are equal bytes."""
+    """Write weights, card and their digest. One metadata key: equal models are equal bytes."""
     from safetensors.torch import save_file
 
     tensors = {name: tensor.contiguous() for name, tensor in sorted(state.items())}
-    save_file(tensors, path, metadata={"mapmill": json.dumps(asdict(card), sort_keys=True)})
+    told = asdict(card)
+    said = json.dumps(told | {DIGEST: digest_of(told, tensors)}, sort_keys=True)
+    save_file(tensors, path, metadata={"mapmill": said})
+
+
+def digest_of(told: dict[str, Any], state: State) -> str:
+    """sha256 of a card and its tensors: safetensors files have no checksum of their own."""
+    found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name, tensor in sorted(state.items()):
+        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def load_model(path: Path) -> tuple[Net, Card]:
@@ -187,21 +207,37 @@ def load_model(path: Path) -> tuple[Net, Card]:
     """
     from safetensors import SafetensorError, safe_open
 
+    no_model = (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError)
     remedy = "train it again, or correct the path"
     try:
-        with safe_open(path, "pt") as file:
-            card = Card(**json.loads((file.metadata() or {})["mapmill"]))
+        with safe_open(regular(path), "pt") as file:
+            told = json.loads((file.metadata() or {})["mapmill"])
+            kept = told.pop(DIGEST, None)
+            card = Card(**told)
             _ = card.inputs  # ValueError for channels that cannot be made
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (*no_model, RecursionError) as error:
         raise ContractError(path, f"no model ({error!r})", "a model of mapmill", remedy) from None
-    net = build(card)
-    wrong = misfit(net.state_dict(), state) or _missing_numbers(card)
+    if kept is None:
+        log.warning("%s is older than digests: damage to it would not be noticed", path)
+    elif digest_of(told, state) != kept:
+        raise ContractError(path, f"other bytes than its {DIGEST} says", "a whole model", remedy)
+    wrong = _unlike(card, state) or _missing_numbers(card)
     if wrong:
         raise ContractError(path, wrong, "weights that fit the card", remedy)
+    net = build(card)
     net.load_state_dict(state)
     net.eval()
     return net, card
+
+
+def _unlike(card: Card, state: State) -> str:
+    """What keeps the tensors from being those of the card's net, whose memory is not yet taken."""
+    try:
+        with torch.device("cpu" if card.net == "smp" else "meta"):
+            return misfit(build(card).state_dict(), state)
+    except (TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
+        return f"a card of no net ({error!r})"
 
 
 def _missing_numbers(card: Card) -> str:

@@ -16,6 +16,7 @@ from mapmill.errors import ContractError
 from mapmill.nets.heads import HEADS
 from mapmill.nets.model import Card, Net, State, load_model, misfit
 from mapmill.nets.resnet import ResNetUNet
+from mapmill.regular import regular
 
 PREFIXES = ("module.", "encoder.", "backbone.")
 CLASSIFIER = "fc."
@@ -119,6 +120,7 @@ def start_from(net: Net, card: Card, path: Path) -> tuple[Card, bool]:
 def _read(path: Path) -> State:
     """The tensors of a file by name, on the CPU."""
     try:
+        regular(path)
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 

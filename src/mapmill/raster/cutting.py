@@ -25,12 +25,11 @@ from mapmill.progress import track
 from mapmill.raster.held import HeldFile, opened_held, reading
 from mapmill.raster.inner_tiles import (
     LARGEST_TILE,
-    bands_together,
     check_tiles,
     has_alpha,
     needed_tiles,
 )
-from mapmill.raster.opening import Array, RasterInfo, info_of
+from mapmill.raster.opening import Array, RasterInfo, bands_together, info_of
 from mapmill.raster.writing import profile_of
 
 

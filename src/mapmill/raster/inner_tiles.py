@@ -12,6 +12,7 @@ from rasterio.warp import transform_bounds
 from mapmill.errors import ContractError
 from mapmill.grid import Grid, Window
 from mapmill.raster.held import WHOLE
+from mapmill.raster.opening import bands_together
 
 LARGEST_TILE = 4096
 """Side of an internal tile, in pixels."""
@@ -44,11 +45,6 @@ def check_tiles(source: Any, where: str) -> None:
 def has_alpha(source: Any) -> bool:
     """Whether a band says where the others have data."""
     return ColorInterp.alpha in source.colorinterp
-
-
-def bands_together(source: Any) -> bool:
-    """Whether a tile of the file holds all bands."""
-    return source.interleaving is None or source.interleaving.name != "band"
 
 
 def needed_tiles(

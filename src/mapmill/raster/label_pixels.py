@@ -17,7 +17,7 @@ from rasterio.windows import Window as RasterioWindow
 from mapmill.errors import ContractError
 from mapmill.grid import Grid, Window
 from mapmill.raster.lattice import LabelFile
-from mapmill.raster.opening import Array
+from mapmill.raster.opening import Array, real_file
 
 CACHE = {"GDAL_CACHEMAX": 8 * 2**20}
 """Bytes of decoded pieces that GDAL keeps: few, since none is needed twice."""
@@ -42,7 +42,7 @@ def full_resolution(file: LabelFile) -> Iterator[Any]:
     try:
         with (
             rasterio.Env(**CACHE),
-            rasterio.open(file.path.resolve(), sharing=False, OVERVIEW_LEVEL="NONE") as source,
+            rasterio.open(real_file(file.path), sharing=False, OVERVIEW_LEVEL="NONE") as source,
         ):
             yield source
     except RasterioError as error:

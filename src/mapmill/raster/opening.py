@@ -10,16 +10,28 @@ from typing import Any
 
 os.environ["GDAL_PAM_ENABLED"] = "NO"  # no stray .aux.xml beside what is read or written
 
+# A raster may name others, as a VRT does: never such that come over the network.
+os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".none"
+os.environ["GDAL_SKIP"] = "WMS,WCS,WMTS,HTTP,OGCAPI,PLMOSAIC,EEDA,EEDAI,DAAS"
+
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.warp import transform_bounds, transform_geom
+from rasterio.windows import Window as RasterioWindow
 
 from mapmill.errors import ContractError
 from mapmill.grid import Affine6, Grid, Window
+from mapmill.regular import regular
 
 Array = NDArray[Any]
+LARGEST_PIECE = 2**29
+"""Bytes of one tile, or strip, once it is in memory."""
+LARGEST_CHIP = 2**30
+"""Bytes of an image that is read as a whole."""
+ARCHIVE = "/vsizip/{"
+"""How the path of a member of the sample's archive begins."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +89,28 @@ def opened(path: Path) -> Iterator[Any]:
         if it is missing or unreadable: errors while reading are the file's fault as well.
     """
     try:
-        # by its own name, since a raster may have files beside it
-        with quietly(), rasterio.open(path.resolve() if path.is_symlink() else path) as source:
+        with quietly(), rasterio.open(real_file(path)) as source:
             yield source
     except RasterioError as error:
         raise unreadable(path, error) from None
+
+
+def real_file(path: Path) -> Path:
+    """The file that a path leads to: by its own name, since a raster may have files beside it.
+
+    Raises
+    ------
+    ContractError
+        if it is missing, or no file of bytes: of GDAL's own systems of files, which reach into the
+        network, only the members of the sample's archive are read.
+    """
+    if str(path).startswith(ARCHIVE):
+        return path
+    try:
+        return regular(path).resolve() if path.is_symlink() else regular(path)
+    except OSError as error:
+        found = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise ContractError(path, found, "a raster that GDAL reads", "check the file") from None
 
 
 def unreadable(path: Path, error: RasterioError) -> ContractError:
@@ -90,9 +119,32 @@ def unreadable(path: Path, error: RasterioError) -> ContractError:
     return ContractError(path, found, "a raster that GDAL reads", "check the file")
 
 
+def bands_together(source: Any) -> bool:
+    """Whether a tile of the file holds all bands."""
+    return source.interleaving is None or source.interleaving.name != "band"
+
+
+def check_pieces(source: Any, path: Path) -> None:
+    """No piece of a file takes more memory than there may be, however few bytes it has in it.
+
+    Raises
+    ------
+    ContractError
+        if a tile or strip is larger than LARGEST_PIECE.
+    """
+    together = source.count if bands_together(source) else 1
+    pixels = max(height * width for height, width in source.block_shapes)
+    size = pixels * together * np.dtype(source.dtypes[0]).itemsize
+    if size > LARGEST_PIECE:
+        found, most = "tiles of a monstrous size", f"at most {LARGEST_PIECE:,} bytes"
+        raise ContractError(path, found, most, "write it in tiles (gdal_translate -co TILED=YES)")
+
+
 def read_last_block(source: Any) -> None:
     """Prove that a file is whole."""
-    *_, (_, last) = source.block_windows(source.count)
+    height, width = source.block_shapes[-1]
+    row, col = (source.height - 1) // height * height, (source.width - 1) // width * width
+    last = RasterioWindow(col, row, source.width - col, source.height - row)
     source.read(source.count, window=last)
 
 
@@ -106,6 +158,7 @@ def inspect(path: Path) -> RasterInfo:
     """
     with opened(path) as source:
         info = info_of(source, path)
+        check_pieces(source, path)
         read_last_block(source)
         return info
 
@@ -144,6 +197,20 @@ def metres(info: RasterInfo) -> float | None:
     return float(info.resolution * crs.linear_units_factor[1]) if crs.is_projected else None
 
 
+def check_whole(path: Path, values: int, dtype: Any) -> None:
+    """Refuse an array that is no chip, before any of it is read.
+
+    Raises
+    ------
+    ContractError
+        if it takes more than LARGEST_CHIP.
+    """
+    size = values * np.dtype(dtype).itemsize
+    if size > LARGEST_CHIP:
+        found, most = f"an array of {size:,} bytes", f"at most {LARGEST_CHIP:,}"
+        raise ContractError(path, found, most, "cut it into chips, or use it as a scene on a grid")
+
+
 def read_image(path: Path) -> tuple[Array, Georeference, float | None]:
     """A whole image (band, y, x) as it is, where it lies, and its declared nodata.
 
@@ -153,6 +220,7 @@ def read_image(path: Path) -> tuple[Array, Georeference, float | None]:
         if it is missing, unreadable or truncated.
     """
     with opened(path) as source:
+        check_whole(path, source.count * source.height * source.width, source.dtypes[0])
         crs = source.crs
         code = crs.to_epsg() if crs else None
         name = f"EPSG:{code}" if code else crs.to_wkt() if crs else None

@@ -1,5 +1,6 @@
 """Where a map is made and what is to be seen there: grid, classes, labels, chips."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -90,9 +91,9 @@ class Remote(Section):
 
     @property
     def suffix(self) -> str:
-        """Suffix of its name, in lower case."""
-        name = self.source.partition("?")[0].rpartition("/")[2]
-        return name[name.rfind(".") :].lower() if "." in name else ""
+        """Suffix of its name, in lower case; '' where it has none that is fit for a path."""
+        found = re.search(r"\.[A-Za-z0-9]{1,9}\Z", self.source.partition("?")[0])
+        return found[0].lower() if found else ""
 
 
 class Labels(Remote):

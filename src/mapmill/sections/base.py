@@ -5,12 +5,18 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SPLITS = ("train", "val", "test")
+LONGEST_NAME = 80
+"""Letters: files are called after an area, a map and a suffix, in 255 at most."""
 VECTOR_SUFFIXES = {".gpkg", ".geojson", ".json", ".fgb"}
 
 
 def _plain_name(name: str) -> str:
     if not name or not all(c.isascii() and (c.islower() or c.isdigit() or c == "-") for c in name):
         raise ValueError("a name of more than lower-case letters, digits and hyphens")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"a name of more than {LONGEST_NAME} letters")
+    if name.startswith("-"):
+        raise ValueError("a name that starts with a hyphen, as options of commands do")
     return name
 
 

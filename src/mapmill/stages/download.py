@@ -20,6 +20,7 @@ from mapmill.fetched import standing
 from mapmill.layout import Layout
 from mapmill.progress import say
 from mapmill.raster import area_bounds_wgs84, inspect
+from mapmill.regular import regular
 from mapmill.sections import Labels, Remote
 from mapmill.vector import attribute_values, bounds_wgs84, is_vector
 
@@ -146,9 +147,11 @@ def _asset(area: Area, layout: Layout, file: str) -> Path:
 def _local(area: Area, layout: Layout, name: str) -> Path:
     """A file on disk, or the member `name` of the sample's archive, taken out of it."""
     if area.source != "sample" or area.download.sample is None:
-        path = Path(name)
-        if not path.exists():
-            raise ContractError(path, "no such file", "the file the area names", "check the path")
-        return path
+        try:
+            return regular(Path(name))
+        except (OSError, ValueError) as error:
+            found = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+            expected = "the file the area names"
+            raise ContractError(name, found, expected, "check the path") from None
     archive = layout.download("sample.whl")
     return sample.extract(archive, name, archive.resolve().parent / "files" / name)

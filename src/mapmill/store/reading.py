@@ -1,5 +1,6 @@
 """A finished store, opened for reading: what it holds, and the readers of its arrays."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +12,12 @@ from numpy.typing import NDArray
 
 from mapmill.errors import ContractError
 from mapmill.store.batches import REMEDY, PatchReader
+from mapmill.store.shards import crc32c
 
 Array = NDArray[Any]
+NO_STORE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+ATTRIBUTES_CRC = "attributes_crc32c"
+"""Attribute that holds the checksum of the others: Zarr has none for its metadata."""
 
 
 class PatchStore:
@@ -37,6 +42,8 @@ class PatchStore:
             raise ContractError(where, "arrays missing", "a patch store", REMEDY)
         self.attributes: dict[str, Any] = dict(self._group.attrs)
         """What was kept with the store: bands, classes, nodata, statistics ..."""
+        if self.attributes.pop(ATTRIBUTES_CRC, None) != crc_of(self.attributes):
+            raise ContractError(where, "damaged attributes", "what was written", REMEDY)
         self._threads = ThreadPoolExecutor(threads, "patches")
         names = [n for n in ("image", "label", "fraction") if n in self._group]
         kept = self.column("crc32c") if "crc32c" in self._group else None
@@ -100,6 +107,11 @@ class PatchStore:
         self.close()
 
 
+def crc_of(attributes: dict[str, Any]) -> int:
+    """crc32c of attributes, written as JSON with sorted keys."""
+    return crc32c(json.dumps(attributes, sort_keys=True).encode())
+
+
 def store_of(folder: Path, size: int | None = None, threads: int = 1) -> PatchStore:
     """The patches of a size; by default those of the root group.
 
@@ -118,5 +130,5 @@ def store_of(folder: Path, size: int | None = None, threads: int = 1) -> PatchSt
 def _opened(folder: Path, group: str) -> zarr.Group:
     try:
         return zarr.open_group(folder, path=group, mode="r")
-    except (FileNotFoundError, ValueError, KeyError) as error:
+    except NO_STORE as error:
         raise ContractError(folder / group, str(error), "a Zarr store", REMEDY) from None

@@ -16,7 +16,7 @@ from zarr.errors import ZarrUserWarning
 
 from mapmill.atomic import flush, replace_folder, write_json
 from mapmill.errors import ContractError
-from mapmill.store.reading import PatchStore
+from mapmill.store.reading import ATTRIBUTES_CRC, PatchStore, crc_of
 from mapmill.store.shards import LEVEL, Chunks, chunk_file, crc32c, index_bytes, with_crc
 from mapmill.tiles import Tile
 
@@ -166,7 +166,7 @@ class _Group:
         if any(array.checksums is not None for array in self.arrays.values()):
             columns = [array.checksums or [] for array in self.arrays.values()]
             self._table("crc32c", np.array(columns, np.uint32).T, [self._patch, "array"])
-        self._zarr.update_attributes(attributes)
+        self._zarr.update_attributes(attributes | {ATTRIBUTES_CRC: crc_of(attributes)})
 
 
 def _create(
