@@ -11,13 +11,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from errno import EACCES, EDQUOT, EEXIST, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EEXIST, EISDIR, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 from typing import Any
 
 from mapmill import __version__
 from mapmill.chain import VERSION
-from mapmill.errors import ContractError, MapmillError
+from mapmill.errors import REFUSALS, ContractError, MapmillError
 
 ARGUMENTS: dict[str, list[str]] = {
     "search": ["period", "output?", "figure?"],
@@ -213,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 NAMES_OF_FILES = (EEXIST, EISDIR, ENAMETOOLONG, ENOTDIR)
 """Errors of the system: folders that are files, files that are folders, names too long."""
-OUTSIDE = (ENOSPC, EDQUOT, EFBIG, EACCES, EPERM, EROFS, *NAMES_OF_FILES)
+OUTSIDE = (*REFUSALS, *NAMES_OF_FILES)
 """Errors of the system that a user can mend: room, rights, names."""
 
 

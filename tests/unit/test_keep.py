@@ -16,6 +16,7 @@ import pytest
 from fetching import BODY, DATE, KEPT, MIB, SHA256, fetch, left, refused, right, served
 
 from mapmill.catalogue import http, keep, partial
+from mapmill.errors import DiskError
 
 OTHER = bytes(os.urandom(len(BODY)))
 
@@ -308,7 +309,7 @@ def test_a_folder_that_may_not_be_written_to(server):
     with start(server, **drop) as process:
         said = process.communicate(timeout=20)[1]
     KEPT.parent.chmod(0o755)
-    assert said.splitlines()[-1].startswith("PermissionError") and "scene.tif" in said
+    assert "DiskError: store/scene.tif: found Permission denied" in said.splitlines()[-1]
     assert server.asked == [] and left() == []
 
 
@@ -319,6 +320,6 @@ def test_a_full_disk(server, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(http, "write", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskError, match=r"scene.tif: found No space left"):
         fetch(server)
     assert left() == []

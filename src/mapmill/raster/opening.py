@@ -18,6 +18,7 @@ from rasterio.warp import transform_bounds, transform_geom
 
 from mapmill.errors import ContractError
 from mapmill.grid import Affine6, Grid, Window
+from mapmill.raster.seal import check_seal
 
 Array = NDArray[Any]
 
@@ -74,9 +75,11 @@ def opened(path: Path) -> Iterator[Any]:
     Raises
     ------
     ContractError
-        if it is missing or unreadable: errors while reading are the file's fault as well.
+        if it is missing, damaged or unreadable: errors while reading are the file's fault as well.
     """
     try:
+        if path.is_file():
+            check_seal(path)
         # by its own name, since a raster may have files beside it
         with quietly(), rasterio.open(path.resolve() if path.is_symlink() else path) as source:
             yield source
@@ -87,7 +90,17 @@ def opened(path: Path) -> Iterator[Any]:
 def unreadable(path: Path, error: RasterioError) -> ContractError:
     """An error about a file that GDAL does not read."""
     found = f"no readable raster ({error})" if path.exists() else "no such file"
-    return ContractError(path, found, "a raster that GDAL reads", "check the file")
+    return ContractError(path, found, "a raster that GDAL reads", _remedy(path, "check the file"))
+
+
+def _remedy(where: str | Path, of_users: str) -> str:
+    """What to do about a damaged file: what a stage wrote it writes again; users' are theirs."""
+    path = Path(where)
+    if "results" not in path.parts:
+        return of_users
+    if not path.is_symlink():
+        return "delete it and rerun"
+    return f"{of_users}; if it was fetched delete {os.path.relpath(path.resolve())} too and rerun"
 
 
 def read_last_block(source: Any) -> None:
@@ -119,7 +132,8 @@ def info_of(source: Any, where: str | Path) -> RasterInfo:
         if it is rotated or without a CRS.
     """
     if source.crs is None:
-        raise ContractError(where, "no CRS", "a georeferenced raster", "assign one (gdal_edit)")
+        remedy = _remedy(where, "assign one (gdal_edit)")
+        raise ContractError(where, "no CRS", "a georeferenced raster", remedy)
     t = source.transform
     if t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > 1e-6 * t.a:
         raise ContractError(
