@@ -27,6 +27,9 @@ READERS = {
 }
 """End of a file's name -> the stages that read it."""
 DAMAGES = ["half", "empty", "page 1", "page 2", "end"]
+CUT = ["half", "empty"]
+UNSEALED = {"train/unet-1/model.safetensors"}
+"""Files without a checksum of their bytes: only what is cut off is noticed."""
 QUICK = {
     ("compose/2018-04/r000c000.tif", "predict", "page 1"),
     ("compose/2018-04/r000c000.tif", "predict", "end"),
@@ -39,7 +42,7 @@ CASES = [
     pytest.param(*case, marks=() if case in QUICK else pytest.mark.full)
     for file, readers in READERS.items()
     for reader in readers
-    for damage in DAMAGES
+    for damage in (CUT if file in UNSEALED else DAMAGES)
     for case in [(file, reader, damage)]
 ]
 
