@@ -38,7 +38,7 @@ def _machine() -> str:
 
 def _clear_orphans(path: Path) -> None:
     """Remove files and folders aside of `path` whose process is no more."""
-    start = f"{path.stem}.{_machine()}-"
+    start = f"{path.stem.lstrip('.')}.{_machine()}-"
     for left in path.parent.iterdir() if path.parent.is_dir() else ():
         name = left.name.lstrip(".")  # one dot, or two: aside of what is aside itself
         if name != left.name and name.startswith(start) and f".part{path.suffix}" in name:

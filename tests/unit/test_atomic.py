@@ -101,6 +101,15 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path, work):
     assert names(tmp_path) == ["map.2.tif", "map.tif"]
 
 
+def test_what_is_aside_of_a_hidden_file_is_removed_too(tmp_path):
+    """Otherwise each kill of a download would leave a part of its note."""
+    path = tmp_path / ".labels.tif.partial.json"
+    killed_writer(path, "part.write_text('half')")
+    assert len(names(tmp_path)) == 1
+    write_text(path, "whole")
+    assert names(tmp_path) == [path.name]
+
+
 def test_what_others_are_at_work_on_stays(tmp_path):
     """Otherwise one of two writers, here or on another machine, would lose its file."""
     path = tmp_path / "map.tif"

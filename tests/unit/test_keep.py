@@ -257,6 +257,18 @@ def test_a_kill_between_record_and_rename(server):
     right()
 
 
+@pytest.mark.parametrize("left", [[".lock"], [".lock", ".partial.json"]])
+def test_a_kill_after_the_file_has_its_name(server, left):
+    """Locks and notes of files that are whole would lie about for ever."""
+    fetch(server)
+    for end in left:
+        KEPT.with_name(f".{KEPT.name}{end}").write_text("")
+    fetch(server)
+    assert sorted(p.name for p in KEPT.parent.iterdir()) == ["scene.tif", "scene.tif.json"]
+    assert len(server.asked) == 1
+    right()
+
+
 def test_whoever_waited_is_alone_too(tmp_path):
     """Two that waited for one that failed would both write: one on the lock that is gone."""
     kept, seen = tmp_path / "a.tif", []

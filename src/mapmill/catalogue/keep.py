@@ -66,7 +66,9 @@ def fetch(
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
     with room_for(kept), held(kept) as part:
-        if not there(kept):
+        if there(kept):
+            part.clear()  # what a kill has left after the file had its name
+        else:
             job = Job(wanted, kept, part, ask, check, base)
             told = _bring(job)
             write_json(kept.with_name(f"{kept.name}.json"), {**(record or {}), **told})
