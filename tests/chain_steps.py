@@ -86,8 +86,6 @@ def command_of(stage, model=MODELS[0]):
         return [root / folder / name for name in names]
 
     folder = f"train/{model}"
-    score_files = ["metrics.json", "classes.csv", "cells.csv", "confusion.csv", "confusion.png"]
-    score_files += ["summary.txt", "calibration.png", "errors.png"]
     arguments = {
         "search": [PERIOD, *inside("search", f"{PERIOD}.json", f"{PERIOD}.png")],
         "download": ["labels.tif", *inside("download", "labels.tif")],
@@ -99,7 +97,7 @@ def command_of(stage, model=MODELS[0]):
         "select": inside("select", "tiles.csv", "tiles.png", "shift.png"),
         "pack": inside("pack", "patches.zarr/zarr.json"),
         "train": [model, *inside(folder, "model.safetensors", "history.csv", "curves.png")],
-        "calibrate": [MAP, *inside("calibrate", f"{MAP}.json")],
+        "calibrate": [MAP, *inside("calibrate", f"{MAP}.json", f"{MAP}.png")],
         "predict": [MAP, BLOCK, *inside(f"predict/{MAP}", f"{BLOCK}.tif")],
         "mosaic": [
             MAP,
@@ -107,7 +105,7 @@ def command_of(stage, model=MODELS[0]):
             *inside(f"mosaic/{MAP}", "confidence.tif", "map.png"),
         ],
         "vectorise": [MAP, Path(f"results/{AREA.stem}_{MAP}.gpkg")],
-        "assess": [MAP, *inside(f"assess/{MAP}", *score_files)],
+        "assess": [MAP, *inside(f"assess/{MAP}", "metrics.json")],
         "tabulate": inside("tabulate", "areas.csv", "changes.csv"),
         "compare": ["both", *inside("compare", "both.csv", "both.models.csv", "both.png")],
     }[stage]
