@@ -4,6 +4,7 @@ import logging
 
 from mapmill.class_areas import ClassAreas, read_areas
 from mapmill.config import Area
+from mapmill.errors import ContractError
 from mapmill.extent import blocks_of
 from mapmill.layout import Layout
 
@@ -14,9 +15,12 @@ LOST = 0.5
 
 def totals(area: Area, layout: Layout) -> ClassAreas:
     """The sum of the tables of all blocks of an area."""
-    tables = [
-        read_areas(layout.downsample(block.name).with_suffix(".csv")) for block in blocks_of(area)
-    ]
+    paths = [layout.downsample(block.name).with_suffix(".csv") for block in blocks_of(area)]
+    tables = [read_areas(path) for path in paths]
+    for path, table in zip(paths, tables, strict=True):
+        if len(table.before) != len(area.classes) + 1:
+            found, expected = f"{len(table.before)} classes", f"{len(area.classes) + 1}"
+            raise ContractError(path, found, expected, "delete it and rerun")
     return sum(tables[1:], tables[0])
 
 

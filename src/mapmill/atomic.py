@@ -1,31 +1,133 @@
 """Files that are whole or absent: written aside, flushed to disk, then renamed."""
 
+import fcntl
+import functools
 import json
 import os
 import secrets
 import shutil
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mapmill.errors import REFUSALS, DiskError
+
+ROOM = 2**20
+"""Bytes that must still find room after a write that failed for another reason."""
+
 
 def aside(path: Path) -> Path:
-    """A name beside `path` that no other process uses; the suffix is kept for format drivers."""
-    return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
+    """A name beside `path` that no other process uses; the suffix is kept for format drivers.
+
+    What killed processes of this machine left under such names is removed first.
+    """
+    _clear_orphans(path)
+    own = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{path.stem}.{own}.part{path.suffix}")
+
+
+@functools.cache
+def _machine() -> str:
+    """Says where a process number counts: on this host, and in this container."""
+    namespace = Path("/proc/self/ns/pid")
+    where = f"{os.uname().nodename} {namespace.readlink() if namespace.exists() else ''}"
+    return f"{zlib.crc32(where.encode()):08x}"
+
+
+def _clear_orphans(path: Path) -> None:
+    """Remove files and folders aside of `path` whose process is no more."""
+    start = f"{path.stem.lstrip('.')}.{_machine()}-"
+    for left in path.parent.iterdir() if path.parent.is_dir() else ():
+        name = left.name.lstrip(".")  # one dot, or two: aside of what is aside itself
+        if name != left.name and name.startswith(start) and f".part{path.suffix}" in name:
+            number = name.removeprefix(start).partition("-")[0]
+            if number.isdecimal() and not _is_alive(int(number)):
+                remove(left)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def spare(path: Path) -> Iterator[Path]:
+    """Yield a name aside of `path`, for a file or folder that is removed at the end.
+
+    Raises
+    ------
+    DiskError
+        naming `path`, if it could not be written for want of room or rights: many a library
+        calls that by names of its own, or says only that it failed.
+    """
+    part = aside(path)
+    try:
+        yield part
+    except DiskError:
+        raise
+    except Exception:
+        with room_for(path):
+            _fill(part)
+        raise
+    finally:
+        remove(part)
+
+
+def _fill(part: Path) -> None:
+    """Write some more where something could not be written."""
+    with (part / "room" if part.is_dir() else part).open("ab") as file:
+        file.write(bytes(ROOM))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Name `path` where the system refuses to write; by itself it does not say what.
+
+    Raises
+    ------
+    DiskError
+        if there is no room, or no right to write.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        expected, remedy = "room and rights to write it", "make room or rights, then rerun"
+        raise DiskError(path, os.strerror(error.errno), expected, remedy) from None
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; on success it replaces `path`, on failure it is removed."""
+    """Yield a path to write to; on success it replaces `path`, on failure it is removed.
+
+    Raises
+    ------
+    DiskError
+        if there is no room for it, or no right to write.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = aside(path)
-    try:
+    with spare(path) as part:
         yield part
         flush(part)
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
@@ -51,21 +153,34 @@ def write_json(path: Path, value: Any) -> None:
 def replace_link(target: Path, link: Path) -> None:
     """Make `link` a relative symbolic link to `target`, replacing what was there."""
     link.parent.mkdir(parents=True, exist_ok=True)
-    part = aside(link)
-    part.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))
-    part.replace(link)
+    with spare(link) as part:
+        part.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))
+        part.replace(link)
 
 
 def replace_folder(part: Path, folder: Path) -> None:
     """Put the finished folder `part` in the place of `folder`.
 
-    Five steps, safe against a kill between any two: the caller clears and builds `part`; what
-    a killed run left as `.old` is cleared; the folder becomes `.old`; `part` becomes the folder,
-    which is the commit; `.old` is cleared.
+    Five steps, safe against a kill between any two: the caller builds `part`; what a killed run
+    left as `.old` is cleared; the folder becomes `.old`; `part` becomes the folder, which is the
+    commit; `.old` is cleared. Two processes do so one after the other.
     """
     old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with _alone(folder.parent):
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock is the folder itself, so that none is left behind."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

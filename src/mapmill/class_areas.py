@@ -1,6 +1,7 @@
 """What downsampling did to each class: areas before and after, of a block or of all."""
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,12 @@ def read_areas(path: Path) -> ClassAreas:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            text = file.read()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        if not text.endswith("\n") or [row["class"] for row in rows] != [
+            *map(str, range(len(rows)))
+        ]:
+            raise ValueError("a row that is cut off")
         columns = [np.array([float(row[name]) for row in rows]) for name in AREAS]
     except FileNotFoundError:
         raise ContractError(path, "no such file", "areas of classes", "rerun downsample") from None

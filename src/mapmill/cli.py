@@ -11,13 +11,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from errno import EACCES, EDQUOT, EEXIST, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EEXIST, EISDIR, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 from typing import Any
 
 from mapmill import __version__
 from mapmill.chain import VERSION
-from mapmill.errors import ContractError, MapmillError, one_line
+from mapmill.errors import REFUSALS, ContractError, MapmillError, one_line
 from mapmill.regular import regular
 
 ARGUMENTS: dict[str, list[str]] = {
@@ -222,7 +222,7 @@ def _without_gdal(unraisable: Any) -> None:
 
 NAMES_OF_FILES = (EEXIST, EISDIR, ENAMETOOLONG, ENOTDIR)
 """Errors of the system: folders that are files, files that are folders, names too long."""
-OUTSIDE = (ENOSPC, EDQUOT, EFBIG, EACCES, EPERM, EROFS, *NAMES_OF_FILES)
+OUTSIDE = (*REFUSALS, *NAMES_OF_FILES)
 """Errors of the system that a user can mend: room, rights, names."""
 
 

@@ -1,6 +1,10 @@
 """The errors a user can cause and mend. Anything else is a bug and keeps its traceback."""
 
+from errno import EACCES, EDQUOT, EFBIG, ENOSPC, EPERM, EROFS
 from pathlib import Path
+
+REFUSALS = (ENOSPC, EDQUOT, EFBIG, EACCES, EPERM, EROFS)
+"""Errors of the system when it refuses to write: no room, or no rights."""
 
 
 class MapmillError(Exception):
@@ -40,3 +44,7 @@ class ContractError(MapmillError):
 
 class CatalogueError(MapmillError):
     """A catalogue or a download did not give what was asked for."""
+
+
+class DiskError(MapmillError):
+    """A file cannot be written: there is no room, or no right to."""

@@ -1,6 +1,7 @@
 """The table of candidate tiles: how it is written and read."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from mapmill.grid import Window
 
 FIELDS = ["tile", "period", "chip", "row", "col", "size", "valid"]
 FIELDS += ["cloud", "snow", "labelled", "split", "fold", "dropped"]
+REMEDY = "delete it and rerun"
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,24 @@ def read_tiles(path: Path) -> list[Tile]:
     Raises
     ------
     ContractError
-        if it has other columns.
+        if it has other columns, or is not as it was written.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
+            text = file.read()
+        rows = list(csv.reader(io.StringIO(text, newline="")))
     except FileNotFoundError:
         raise ContractError(path, "no such file", "the table of tiles", "run select") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ContractError(path, str(error), "the table of tiles", REMEDY) from None
     if not rows or rows[0][: len(FIELDS)] != FIELDS:
-        raise ContractError(path, "other columns", ", ".join(FIELDS), "delete it and rerun")
-    return [_tile(row) for row in rows[1:]]
+        raise ContractError(path, "other columns", ", ".join(FIELDS), REMEDY)
+    try:
+        if not text.endswith("\n") or {len(row) for row in rows} != {len(rows[0])}:
+            raise ValueError("a row that is cut off")
+        return [_tile(row) for row in rows[1:]]
+    except ValueError as error:
+        raise ContractError(path, str(error), "a whole table of tiles", REMEDY) from None
 
 
 def scored_chips(tiles: Sequence[Tile]) -> list[str]:

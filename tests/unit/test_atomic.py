@@ -1,6 +1,8 @@
 """Files that are whole or absent, under exceptions and kills between any two steps."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mapmill.atomic import aside, replace_folder, replace_link, whole_file, write_json, write_text
+from mapmill.errors import DiskError
 
 
 class Killed(BaseException):
@@ -66,6 +69,99 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
     assert all(name.startswith(".") for name in names(tmp_path) if name != "map.json")
+
+
+def killed_writer(path, work):
+    """A process that does some work with a name aside of `path` and is killed there."""
+    code = (
+        "import os, sys; from pathlib import Path; from mapmill.atomic import aside\n"
+        f"part = aside(Path(sys.argv[1])); {work}; os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "part.write_text('half')",
+        "part.mkdir(); (part / 'zarr.json').write_text('half')",
+        "part.symlink_to('gone.tif')",
+        "Path(f'{part}.ovr.tmp').write_text('half')",
+        "part = aside(part); part.write_text('half')",
+    ],
+)
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path, work):
+    """Otherwise each kill would leave a part of a map on the disk, until it is full."""
+    path = tmp_path / "map.tif"
+    write_text(tmp_path / "map.2.tif", "another file")
+    killed_writer(path, work)
+    assert len(names(tmp_path)) == 2
+    write_text(path, "whole")
+    assert names(tmp_path) == ["map.2.tif", "map.tif"]
+
+
+def test_what_is_aside_of_a_hidden_file_is_removed_too(tmp_path):
+    """Otherwise each kill of a download would leave a part of its note."""
+    path = tmp_path / ".labels.tif.partial.json"
+    killed_writer(path, "part.write_text('half')")
+    assert len(names(tmp_path)) == 1
+    write_text(path, "whole")
+    assert names(tmp_path) == [path.name]
+
+
+def test_what_others_are_at_work_on_stays(tmp_path):
+    """Otherwise one of two writers, here or on another machine, would lose its file."""
+    path = tmp_path / "map.tif"
+    mine = aside(path)
+    mine.write_text("half")
+    killed_writer(path, "part.write_text('half')")
+    (orphan,) = set(tmp_path.iterdir()) - {mine}
+    machine, _, rest = orphan.name.removeprefix(".map.").partition("-")
+    theirs = orphan.rename(tmp_path / f".map.{int(machine, 16) ^ 1:08x}-{rest}")
+    hidden = tmp_path / f"map.{machine}-{rest}"  # not aside: a user's own file
+    hidden.write_text("")
+    write_text(path, "whole")
+    assert set(tmp_path.iterdir()) == {path, mine, theirs, hidden}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_writer_that_hides_why_it_failed(tmp_path, monkeypatch, number):
+    """Otherwise a full disk would be a page of Python from deep inside a library."""
+    path = tmp_path / "map.tif"
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(DiskError) as told, whole_file(path):
+        raise RuntimeError("libtiff: write error at scanline 7")
+    expected = f"{path}: found {os.strerror(number)}; expected room and rights to write it"
+    assert str(told.value).startswith(expected)
+    assert names(tmp_path) == []
+
+
+def test_a_fault_of_ours_keeps_its_name_where_there_is_room(tmp_path):
+    """Otherwise every bug would be told as a full disk."""
+    with pytest.raises(RuntimeError, match="a bug"), whole_file(tmp_path / "map.tif"):
+        raise RuntimeError("a bug")
+
+
+def test_many_replace_a_folder_at_once(tmp_path):
+    """Otherwise two runs of pack would leave no store, or fail for no reason."""
+    code = (
+        "import sys; from pathlib import Path; from mapmill.atomic import *\n"
+        "folder = Path('patches.zarr')\n"
+        "for _ in range(100):\n"
+        "    with spare(folder) as part:\n"
+        "        for name in ('zarr.json', 'c/0', 'c/1'): write_text(part / name, sys.argv[1])\n"
+        "        replace_folder(part, folder)\n"
+    )
+    commands = [[sys.executable, "-c", code, text] for text in ("one", "two", "three")]
+    processes = [subprocess.Popen(command, cwd=tmp_path) for command in commands]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert content(tmp_path / "patches.zarr") in ("one", "two", "three")
+    assert names(tmp_path) == ["patches.zarr"]
 
 
 def test_two_writers_never_share_a_name_aside():

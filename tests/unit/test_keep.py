@@ -16,6 +16,7 @@ import pytest
 from fetching import BODY, DATE, KEPT, MIB, SHA256, fetch, left, refused, right, served
 
 from mapmill.catalogue import http, keep, partial
+from mapmill.errors import DiskError
 
 OTHER = bytes(os.urandom(len(BODY)))
 
@@ -256,6 +257,18 @@ def test_a_kill_between_record_and_rename(server):
     right()
 
 
+@pytest.mark.parametrize("left", [[".lock"], [".lock", ".partial.json"]])
+def test_a_kill_after_the_file_has_its_name(server, left):
+    """Locks and notes of files that are whole would lie about for ever."""
+    fetch(server)
+    for end in left:
+        KEPT.with_name(f".{KEPT.name}{end}").write_text("")
+    fetch(server)
+    assert sorted(p.name for p in KEPT.parent.iterdir()) == ["scene.tif", "scene.tif.json"]
+    assert len(server.asked) == 1
+    right()
+
+
 def test_whoever_waited_is_alone_too(tmp_path):
     """Two that waited for one that failed would both write: one on the lock that is gone."""
     kept, seen = tmp_path / "a.tif", []
@@ -308,7 +321,7 @@ def test_a_folder_that_may_not_be_written_to(server):
     with start(server, **drop) as process:
         said = process.communicate(timeout=20)[1]
     KEPT.parent.chmod(0o755)
-    assert said.splitlines()[-1].startswith("PermissionError") and "scene.tif" in said
+    assert "DiskError: store/scene.tif: found Permission denied" in said.splitlines()[-1]
     assert server.asked == [] and left() == []
 
 
@@ -319,6 +332,6 @@ def test_a_full_disk(server, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(http, "write", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskError, match=r"scene.tif: found No space left"):
         fetch(server)
     assert left() == []

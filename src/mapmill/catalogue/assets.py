@@ -11,13 +11,13 @@ from typing import Any
 import shapely
 from shapely.geometry import shape
 
-from mapmill.atomic import flush, write_json
+from mapmill.atomic import flush, room_for, write_json
 from mapmill.catalogue import http, keep, sources, stac
 from mapmill.catalogue.addresses import joined
 from mapmill.catalogue.ground import ground_of
 from mapmill.catalogue.images import check_image, check_info, check_pixels, facts
 from mapmill.catalogue.items import BASELINE, Asset, Scene
-from mapmill.catalogue.partial import held
+from mapmill.catalogue.partial import held, lock_of
 from mapmill.catalogue.ranged import RangedFile
 from mapmill.config import Area
 from mapmill.errors import CatalogueError
@@ -164,10 +164,10 @@ def _cut(
     asked = [grid.crs, grid.left, grid.top, grid.resolution]
     places = [[w.row, w.col, w.height, w.width] for w in windows]
     kept = RESOURCES / area.source / _digest(asset, asked, places) / f"{asset.key}.tif"
-    if keep.there(kept):
+    if keep.there(kept) and not lock_of(kept).exists():
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with held(kept) as part:
+    with room_for(kept), held(kept) as part:
         part.clear()  # what a kill has left cannot be gone on with
         if not keep.there(kept):
             try:

@@ -13,10 +13,10 @@ from typing import Any
 
 import requests
 
-from mapmill.atomic import write_json
+from mapmill.atomic import room_for, write_json
 from mapmill.catalogue import http
 from mapmill.catalogue.addresses import shown
-from mapmill.catalogue.partial import Version, held, range_of, validator_of
+from mapmill.catalogue.partial import Version, held, lock_of, range_of, validator_of
 from mapmill.catalogue.wanted import (
     AfreshError,
     Check,
@@ -62,11 +62,13 @@ def fetch(
     CatalogueError
         if the server does not give the whole file that is expected.
     """
-    if there(kept):
+    if there(kept) and not lock_of(kept).exists():  # one that a kill has left is taken away
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with held(kept) as part:
-        if not there(kept):
+    with room_for(kept), held(kept) as part:
+        if there(kept):
+            part.clear()  # what a kill has left after the file had its name
+        else:
             job = Job(wanted, kept, part, ask, check, base)
             told = _bring(job)
             write_json(kept.with_name(f"{kept.name}.json"), {**(record or {}), **told})

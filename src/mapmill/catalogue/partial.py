@@ -141,10 +141,15 @@ def range_of(answer: requests.Response) -> tuple[int, int, int] | None:
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
+def lock_of(kept: Path) -> Path:
+    """What is locked by whoever fetches a file."""
+    return kept.with_name(f".{kept.name}.lock")
+
+
 @contextmanager
 def held(kept: Path) -> Iterator[Partial]:
     """The part of `kept`, for one process at a time; others wait here until it is done."""
-    lock = kept.with_name(f".{kept.name}.lock")
+    lock = lock_of(kept)
     descriptor = _locked(lock, kept)
     part = Partial(kept.with_name(f".{kept.name}.partial"))
     if descriptor is None:

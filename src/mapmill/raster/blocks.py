@@ -14,6 +14,7 @@ from rasterio.windows import Window as RasterioWindow
 from mapmill.errors import ContractError
 from mapmill.grid import Block, Grid, Window
 from mapmill.raster.opening import Array, opened
+from mapmill.raster.seal import check_end
 
 PART = 16 * 2**20
 """Pixels of a band that are read at once, where a block is read in parts."""
@@ -119,6 +120,7 @@ class BlockMosaic:
         path = self.path_of(block.name)
         with opened(path) as source:
             self._check(path, source, block.window)
+            check_end(path, source.profile.get("compress", "").upper())
             yield source
 
     def _check(self, path: Path, source: Any, window: Window) -> None:

@@ -12,10 +12,11 @@ from rasterio.errors import RasterioError
 from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window as RasterioWindow
 
-from mapmill.atomic import aside, whole_file
+from mapmill.atomic import spare, whole_file
 from mapmill.errors import ContractError
 from mapmill.grid import Grid, Window
 from mapmill.raster.opening import Array, inspect, opened
+from mapmill.raster.seal import seal
 from mapmill.raster.writing import TILE, profile_of, put, raster_by_window
 
 STEP = 2 * TILE
@@ -57,8 +58,7 @@ def scratch(path: Path, grid: Grid, extent: Window, read: Read, halo: int = 0) -
     ----------
     halo : pixels that `read` looks at around a window
     """
-    kept = aside(path.with_suffix(".tif"))
-    try:
+    with spare(path.with_suffix(".tif")) as kept:
         with raster_by_window(
             kept, grid, "uint8", bands=[""], nodata=0, tags={}, extent=extent, cache=CACHE
         ) as write:
@@ -66,8 +66,6 @@ def scratch(path: Path, grid: Grid, extent: Window, read: Read, halo: int = 0) -
                 write(part, read(part))
         with reading(kept, extent) as again:
             yield again
-    finally:
-        kept.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -118,27 +116,24 @@ def write_cog(
     units : of all bands
     colours : value -> #rrggbb, of a single band
     """
-    plain = aside(path.with_suffix(".plain.tif"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE):
-            profile = profile_of(
-                grid.crs, grid.transform(extent), extent, len(bands), "uint8", nodata
-            )
-            with rasterio.open(plain, "w", **profile, sparse_ok=nodata == 0) as target:
-                for part in parts_of(extent):
-                    put(path, target, part, extent, read(part))
-                for number, name in enumerate(bands, 1):
-                    target.set_band_description(number, name)
-                    target.set_band_unit(number, units)
-                target.update_tags(**tags)
-                if colours:
-                    table = {value: _rgba(colour) for value, colour in colours.items()}
-                    target.write_colormap(1, {0: (0, 0, 0, 0), **table})
-                    target.colorinterp = [ColorInterp.palette]
-            return _copy(plain, path, overviews, compress)
-    finally:
-        plain.unlink(missing_ok=True)
+    with (
+        spare(path.with_suffix(".plain.tif")) as plain,
+        rasterio.Env(GDAL_CACHEMAX=CACHE),
+    ):
+        profile = profile_of(grid.crs, grid.transform(extent), extent, len(bands), "uint8", nodata)
+        with rasterio.open(plain, "w", **profile, sparse_ok=nodata == 0) as target:
+            for part in parts_of(extent):
+                put(path, target, part, extent, read(part))
+            for number, name in enumerate(bands, 1):
+                target.set_band_description(number, name)
+                target.set_band_unit(number, units)
+            target.update_tags(**tags)
+            if colours:
+                table = {value: _rgba(colour) for value, colour in colours.items()}
+                target.write_colormap(1, {0: (0, 0, 0, 0), **table})
+                target.colorinterp = [ColorInterp.palette]
+        return _copy(plain, path, overviews, compress)
 
 
 def _copy(plain: Path, path: Path, overviews: str, compress: str) -> list[Statistics | None]:
@@ -157,7 +152,9 @@ def _copy(plain: Path, path: Path, overviews: str, compress: str) -> list[Statis
             raise ContractError(path, str(error), "a whole map", "make room on the disk") from None
         inspect(part)
         with opened(part) as source:
-            return [_statistics(source.tags(number)) for number in source.indexes]
+            found = [_statistics(source.tags(number)) for number in source.indexes]
+        seal(part)
+    return found
 
 
 def _statistics(tags: Mapping[str, str]) -> Statistics | None:

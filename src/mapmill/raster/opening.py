@@ -23,6 +23,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from mapmill.errors import ContractError
 from mapmill.grid import Affine6, Grid, Window
+from mapmill.raster.seal import check_seal
 from mapmill.regular import regular
 
 Array = NDArray[Any]
@@ -86,10 +87,13 @@ def opened(path: Path) -> Iterator[Any]:
     Raises
     ------
     ContractError
-        if it is missing or unreadable: errors while reading are the file's fault as well.
+        if it is missing, damaged or unreadable: errors while reading are the file's fault as well.
     """
     try:
-        with quietly(), rasterio.open(real_file(path)) as source:
+        where = real_file(path)
+        if where.is_file():
+            check_seal(where)
+        with quietly(), rasterio.open(where) as source:
             yield source
     except RasterioError as error:
         raise unreadable(path, error) from None
@@ -116,7 +120,17 @@ def real_file(path: Path) -> Path:
 def unreadable(path: Path, error: RasterioError) -> ContractError:
     """An error about a file that GDAL does not read."""
     found = f"no readable raster ({error})" if path.exists() else "no such file"
-    return ContractError(path, found, "a raster that GDAL reads", "check the file")
+    return ContractError(path, found, "a raster that GDAL reads", _remedy(path, "check the file"))
+
+
+def _remedy(where: str | Path, of_users: str) -> str:
+    """What to do about a damaged file: what a stage wrote it writes again; users' are theirs."""
+    path = Path(where)
+    if "results" not in path.parts:
+        return of_users
+    if not path.is_symlink():
+        return "delete it and rerun"
+    return f"{of_users}; if it was fetched delete {os.path.relpath(path.resolve())} too and rerun"
 
 
 def bands_together(source: Any) -> bool:
@@ -172,7 +186,8 @@ def info_of(source: Any, where: str | Path) -> RasterInfo:
         if it is rotated or without a CRS.
     """
     if source.crs is None:
-        raise ContractError(where, "no CRS", "a georeferenced raster", "assign one (gdal_edit)")
+        remedy = _remedy(where, "assign one (gdal_edit)")
+        raise ContractError(where, "no CRS", "a georeferenced raster", remedy)
     t = source.transform
     if t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > 1e-6 * t.a:
         raise ContractError(

@@ -14,6 +14,7 @@ from mapmill.atomic import whole_file
 from mapmill.errors import ContractError
 from mapmill.grid import Affine6, Grid, Window
 from mapmill.raster.opening import Array, Georeference, inspect, opened, quietly, read_last_block
+from mapmill.raster.seal import COMPRESS, STAGE, seal
 
 TILE = 512
 CACHE = 128 * 2**20
@@ -61,6 +62,8 @@ def write_image(
             target.update_tags(**tags)
         with opened(part) as source:
             read_last_block(source)
+        if STAGE in tags:
+            seal(part)
 
 
 def put(path: Path, target: Any, window: Window, whole: Window, array_BYX: Array) -> None:
@@ -138,6 +141,8 @@ def raster_by_window(
         except ContractError:
             found = "a file that was not written whole"
             raise ContractError(path, found, "a whole one", "make room on the disk") from None
+        if STAGE in tags:
+            seal(part)
 
 
 def profile_of(
@@ -161,7 +166,7 @@ def profile_of(
         "tiled": True,
         "blockxsize": TILE,
         "blockysize": TILE,
-        "compress": "ZSTD",
+        "compress": COMPRESS,
         "zstd_level": 1,
         "predictor": 1 if dtype == "uint8" else 2 if dtype == "uint16" else 3,
         "interleave": "band",

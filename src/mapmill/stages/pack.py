@@ -51,21 +51,22 @@ def run(area_path: Path, output: Path, threads: int = 2) -> None:
     tiles = {size: [tile for tile in kept if tile.window.height == size] for size in sizes}
     source = Source(area, layout)
     form = _form(area, source)
-    writer = StoreWriter(output.parent, form, tiles, main)
     pixel_bytes = len(area.bands) * np.dtype(form.dtype).itemsize + 2
     cells = cells_of(kept, side_of(pixel_bytes, max(sizes)))
     nodata = area.compose.nodata
     counted = {size: Tally(len(area.bands), form.dtype, nodata) for size in sizes}
     patches = encoded(source, form, cells, counted, threads)
-    for size, number, contents in track(patches, "pack", len(kept), "patches"):
-        writer.put(size, number, contents)
-    provenance = tags(area, "pack", tiles=file_digest(layout.tiles))
-    writer.finish(
-        {
-            size: _attributes(area, source, size, own, counted[size], output.parent) | provenance
-            for size, own in tiles.items()
-        }
-    )
+    with StoreWriter(output.parent, form, tiles, main) as writer:
+        for size, number, contents in track(patches, "pack", len(kept), "patches"):
+            writer.put(size, number, contents)
+        provenance = tags(area, "pack", tiles=file_digest(layout.tiles))
+        writer.finish(
+            {
+                size: _attributes(area, source, size, own, counted[size], output.parent)
+                | provenance
+                for size, own in tiles.items()
+            }
+        )
     for size, own in tiles.items():
         training = sum(tile.split == "train" for tile in own)
         log.info(

@@ -1,11 +1,12 @@
 """The one writer of patch stores: patches in any order, each once, in groups by their size."""
 
 import json
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCname, BloscCodec, BloscShuffle, Crc32cCodec
 from zarr.errors import ZarrUserWarning
 
-from mapmill.atomic import flush, replace_folder, write_json
+from mapmill.atomic import flush, replace_folder, spare, write_json
 from mapmill.errors import ContractError
 from mapmill.store.reading import ATTRIBUTES_CRC, PatchStore, crc_of
 from mapmill.store.shards import LEVEL, Chunks, chunk_file, crc32c, index_bytes, with_crc
@@ -56,6 +57,8 @@ def group_name(size: int, main: int) -> str:
 class StoreWriter:
     """A store that is built aside and takes the place of `folder` when it is finished.
 
+    As a context it takes away what is not finished, and says so where the disk is full.
+
     Parameters
     ----------
     tiles : by size in pixels, each patch's tile, in the order of the patches
@@ -66,14 +69,26 @@ class StoreWriter:
         self, folder: Path, form: Form, tiles: Mapping[int, Sequence[Tile]], main: int
     ) -> None:
         self._folder, self._main = folder, main
-        self._part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(self._part, ignore_errors=True)
-        self._part.parent.mkdir(parents=True, exist_ok=True)
-        root = zarr.create_group(self._part)
-        self._groups = {
-            size: _Group(root, self._part, group_name(size, main), form, own, size)
-            for size, own in sorted(tiles.items(), key=lambda each: each[0] != main)
-        }
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            self._part = stack.enter_context(spare(folder))
+            root = zarr.create_group(self._part)
+            self._groups = {
+                size: _Group(root, self._part, group_name(size, main), form, own, size)
+                for size, own in sorted(tiles.items(), key=lambda each: each[0] != main)
+            }
+            self._aside = stack.pop_all()
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._aside.__exit__(kind, error, trace)
 
     def put(self, size: int, number: int, contents: Mapping[str, bytes]) -> None:
         """Write a patch by its number among those of its size: encoded bytes by array."""
