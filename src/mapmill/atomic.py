@@ -81,7 +81,7 @@ def spare(path: Path) -> Iterator[Path]:
     except DiskError:
         raise
     except Exception:
-        with room_for(path):
+        with suppress(OSError), room_for(path):
             _fill(part)
         raise
     finally:

@@ -13,6 +13,7 @@ from stages.stage_steps import area_with, block_names, compose, downsample, mapm
 from mapmill import cells
 from mapmill.areafile import load_area
 from mapmill.pool import PatchPool
+from mapmill.raster.seal import seal
 from mapmill.sections import Pack, Pool
 from mapmill.stages import pack as pack_stage
 from mapmill.store import PatchStore
@@ -202,6 +203,7 @@ def test_infinite_values_are_one_line(scene, capsys):
         values = target.read()
         values[1, 3, 3] = np.inf
         target.write(values)
+    seal(block)
     line = refused(capsys, "pack", area, "results/infinite/pack/patches.zarr/zarr.json")
     assert "found training pixels of B03 from" in line and "to inf" in line
 

@@ -30,6 +30,8 @@ def alone(monkeypatch):
     """No proxy, and GDAL asks for nothing while rasterio holds the lock of the interpreter."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
+    # mapmill itself lets GDAL read nothing over the network
+    monkeypatch.delenv("CPL_VSIL_CURL_ALLOWED_EXTENSIONS", raising=False)
 
 
 @pytest.fixture(scope="module")
