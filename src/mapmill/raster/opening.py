@@ -10,9 +10,10 @@ from typing import Any
 
 os.environ["GDAL_PAM_ENABLED"] = "NO"  # no stray .aux.xml beside what is read or written
 
-# A raster may name others, as a VRT does: never such that come over the network.
+# A raster may name others, as a VRT does: never such that come over the network, and none that
+# is written to while it is read, as MRF's caches are.
 os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".none"
-os.environ["GDAL_SKIP"] = "WMS,WCS,WMTS,HTTP,OGCAPI,PLMOSAIC,EEDA,EEDAI,DAAS"
+os.environ["GDAL_SKIP"] = "WMS,WCS,WMTS,HTTP,OGCAPI,PLMOSAIC,EEDA,EEDAI,DAAS,MRF,STACTA,STACIT"
 
 import numpy as np
 import rasterio
