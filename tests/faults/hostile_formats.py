@@ -418,5 +418,5 @@ FORMATS = [
     Format("chip, HDF5", chips(".h5"), chip_read, 80),
     Format("patches, Zarr", patches, all_patches, 200, sums="crc32c of patches and attributes"),
     Format("model, safetensors", model, predicted, 150, sums="sha256 of card and weights"),
-    Format("composed block, our GeoTIFF", own_block, predicted, 100),
+    Format("composed block, our GeoTIFF", own_block, predicted, 100, sums="crc32c of all bytes"),
 ]

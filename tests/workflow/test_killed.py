@@ -158,7 +158,8 @@ def test_stopped_by_the_user(project, mapped, tmp_path, signals):
     number, send = signals
     folder = copied(project, tmp_path)
     process = begin(folder, MAP)
-    wait_until((folder / "results/small/train").exists, process)
+    logs = folder / "logs/small/train"
+    wait_until(lambda: any(p.stat().st_size for p in logs.glob("**/*.log")), process)
     send(process.pid, number)
     said, _ = process.communicate()
     assert process.returncode != 0, said
