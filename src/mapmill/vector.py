@@ -16,16 +16,13 @@ from shapely.geometry import mapping
 
 from mapmill.atomic import whole_file
 from mapmill.errors import ContractError
-from mapmill.regular import regular
+from mapmill.feature_files import FORMATS, of_features
 from mapmill.sections import VECTOR_SUFFIXES
 
 DEGREES, METRES = 0.01, 1000.0
 """Length after which an edge gets a corner more: in UTM it then bends within a decimetre."""
 REMEDY = "check labels.file and labels.layer"
 ATTRIBUTE_REMEDY = "correct labels.attribute"
-FORMATS = ("GPKG", "GeoJSON", "FlatGeobuf", "ESRI Shapefile", "GeoJSONSeq", "TopoJSON", "ESRIJSON")
-MARKS, BOM = (b"SQLite format 3\0", b"fgb", b"\0\0\x27\x0a"), b"\xef\xbb\xbf"
-"""How GeoPackage, FlatGeobuf and Shapefile begin, and what may stand before JSON."""
 UNREADABLE = (
     *(DataSourceError, DataLayerError, FeatureError, GeometryError, ShapelyError, ProjError),
     *(OSError, UnicodeDecodeError),
@@ -173,7 +170,7 @@ def inspect_polygons(
     """
     try:
         info: dict[str, Any] = pyogrio.read_info(
-            _of_features(path), layer=layer, force_total_bounds=bounds
+            of_features(path), layer=layer, force_total_bounds=bounds
         )
     except UNREADABLE as error:
         raise ContractError(path, str(error), "a readable vector file", remedy) from None
@@ -182,23 +179,6 @@ def inspect_polygons(
     if info["crs"] is None:
         raise ContractError(path, "no CRS", "georeferenced polygons", "assign one (ogr2ogr)")
     return info
-
-
-def _of_features(path: Path) -> Path:
-    """The path itself, if the file begins as those of FORMATS do.
-
-    GDAL would open whatever it knows, and some of it names addresses that are asked at once.
-
-    Raises
-    ------
-    OSError
-        if it does not, or is no file.
-    """
-    with regular(path).open("rb") as file:
-        start = file.read(4096)
-    if start.startswith(MARKS) or start.removeprefix(BOM).lstrip().startswith(b"{"):
-        return path
-    raise OSError(f"none of {', '.join(FORMATS)}")
 
 
 def layers_with_shapes(path: Path) -> list[str]:
@@ -210,7 +190,7 @@ def layers_with_shapes(path: Path) -> list[str]:
         if it cannot be read.
     """
     try:
-        found = pyogrio.list_layers(_of_features(path))
+        found = pyogrio.list_layers(of_features(path))
     except UNREADABLE as error:
         raise ContractError(path, str(error), "a readable vector file", "check the file") from None
     return [str(name) for name, kind in found if kind is not None]
@@ -264,7 +244,7 @@ def read_points(path: Path, crs: str) -> tuple[dict[str, list[Any]], NDArray[np.
         if it cannot be read.
     """
     try:
-        meta, _, wkb, values = pyogrio.raw.read(_of_features(path))
+        meta, _, wkb, values = pyogrio.raw.read(of_features(path))
     except UNREADABLE as error:
         raise ContractError(path, str(error), "a readable vector file", "check the file") from None
     columns = dict(zip(meta["fields"].tolist(), [list(each) for each in values], strict=True))

@@ -25,7 +25,7 @@ LEVELS = [
     | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"}
     | {"derive", "relatives", "comparisons", "halo", "mapping_unit"},
     {"raster", "vector", "store", "catalogue", "kernels", "nets", "losses", "metrics", "scores"}
-    | {"balance", "borders", "checkpoint", "rates", "optimise", "feed"}
+    | {"feature_files", "balance", "borders", "checkpoint", "rates", "optimise", "feed"}
     | {"ranks", "resident", "compiling"}
     | {"features", "inputs", "normal", "sampling", "augment"}
     | {"forest", "figures", "fit", "infer", "shift", "blend"}

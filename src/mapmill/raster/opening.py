@@ -10,10 +10,14 @@ from typing import Any
 
 os.environ["GDAL_PAM_ENABLED"] = "NO"  # no stray .aux.xml beside what is read or written
 
-# A raster may name others, as a VRT does: never such that come over the network, and none that
-# is written to while it is read, as MRF's caches are.
+# A raster may name others: never such that come over the network, and none that is written to
+# while it is read, as MRF's caches are. VRTs are read first (`virtual`); other formats that name
+# rasters are left out, and those of services.
 os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".none"
-os.environ["GDAL_SKIP"] = "WMS,WCS,WMTS,HTTP,OGCAPI,PLMOSAIC,EEDA,EEDAI,DAAS,MRF,STACTA,STACIT"
+os.environ["GDAL_SKIP"] = (
+    "WMS,WCS,WMTS,HTTP,OGCAPI,PLMOSAIC,EEDA,EEDAI,DAAS,"
+    "MRF,STACTA,STACIT,GTI,KMLSUPEROVERLAY,MAP,TIL,ISIS3,PCIDSK,ERS"
+)
 
 import numpy as np
 import rasterio
@@ -25,6 +29,7 @@ from rasterio.windows import Window as RasterioWindow
 from mapmill.errors import ContractError
 from mapmill.grid import Affine6, Grid, Window
 from mapmill.raster.seal import check_seal
+from mapmill.raster.virtual import check_opened, check_references
 from mapmill.regular import regular
 
 Array = NDArray[Any]
@@ -34,6 +39,8 @@ LARGEST_CHIP = 2**30
 """Bytes of an image that is read as a whole."""
 ARCHIVE = "/vsizip/{"
 """How the path of a member of the sample's archive begins."""
+PLAIN = ["GTiff", "JP2OpenJPEG"]
+"""Formats of those members: they name no other raster."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,9 @@ def opened(path: Path) -> Iterator[Any]:
         where = real_file(path)
         if where.is_file():
             check_seal(where)
-        with quietly(), rasterio.open(where) as source:
+        within = {"driver": PLAIN} if str(where).startswith(ARCHIVE) else {}
+        with quietly(), rasterio.open(where, **within) as source:
+            check_opened(source, path)
             yield source
     except RasterioError as error:
         raise unreadable(path, error) from None
@@ -106,16 +115,18 @@ def real_file(path: Path) -> Path:
     Raises
     ------
     ContractError
-        if it is missing, or no file of bytes: of GDAL's own systems of files, which reach into the
-        network, only the members of the sample's archive are read.
+        if it is missing, no file of bytes, or leads elsewhere: of GDAL's own systems of files,
+        which reach into the network, only the members of the sample's archive are read.
     """
     if str(path).startswith(ARCHIVE):
         return path
     try:
-        return regular(path).resolve() if path.is_symlink() else regular(path)
+        where = regular(path).resolve() if path.is_symlink() else regular(path)
     except OSError as error:
         found = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise ContractError(path, found, "a raster that GDAL reads", "check the file") from None
+    check_references(where)
+    return where
 
 
 def unreadable(path: Path, error: RasterioError) -> ContractError:
