@@ -186,7 +186,7 @@ def contents(roots=ROOTS):
 
 def is_aside(name):
     """Whether a file is still being written, or cleared away; or a training goes on from it."""
-    marks = (".part", ".old", ".partial", ".lock", "checkpoint.safetensors")
+    marks = (".part", ".partial", ".lock", "checkpoint.safetensors")
     return any(mark in name for mark in marks)
 
 

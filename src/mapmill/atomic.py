@@ -1,6 +1,5 @@
 """Files that are whole or absent: written aside, flushed to disk, then renamed."""
 
-import fcntl
 import functools
 import json
 import os
@@ -9,10 +8,12 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EEXIST, ENOTEMPTY
 from pathlib import Path
 from typing import Any
 
 from mapmill.errors import REFUSALS, DiskError
+from mapmill.locks import alone
 
 ROOM = 2**20
 """Bytes that must still find room after a write that failed for another reason."""
@@ -161,26 +162,33 @@ def replace_link(target: Path, link: Path) -> None:
 def replace_folder(part: Path, folder: Path) -> None:
     """Put the finished folder `part` in the place of `folder`.
 
-    Five steps, safe against a kill between any two: the caller builds `part`; what a killed run
-    left as `.old` is cleared; the folder becomes `.old`; `part` becomes the folder, which is the
-    commit; `.old` is cleared. Two processes do so one after the other.
+    The folder is put aside, and `part` becomes the folder, which is the commit. A kill between the
+    two leaves none, and what was put aside to the next writer. Processes do so one after the other.
+
+    Raises
+    ------
+    DiskError
+        if there is no room, or no right to write.
     """
-    old = folder.with_name(folder.name + ".old")
-    with _alone(folder.parent):
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+    lock = folder.with_name(f".{folder.name}.lock")
+    with room_for(folder), alone(lock):
+        while not _exchanged(part, folder):
+            pass  # without locks, another writer was quicker
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time; the lock is the folder itself, so that none is left behind."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _exchanged(part: Path, folder: Path) -> bool:
+    """Whether `part` has become the folder; False if it is another's again."""
+    old = aside(folder)
+    with suppress(FileNotFoundError):
+        folder.rename(old)
     try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        part.rename(folder)
+    except OSError as error:
+        if error.errno not in (EEXIST, ENOTEMPTY):
+            with suppress(OSError):
+                old.rename(folder)
+            raise
+        remove(old)
+        return False
+    remove(old)
+    return True

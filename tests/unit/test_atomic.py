@@ -147,10 +147,21 @@ def test_a_fault_of_ours_keeps_its_name_where_there_is_room(tmp_path):
         raise RuntimeError("a bug")
 
 
-def test_many_replace_a_folder_at_once(tmp_path):
+WRITABLE = (
+    "import fcntl, os; flock = fcntl.flock\n"
+    "def as_nfs(file, how):\n"
+    "    if not fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE: raise OSError(9, 'read only')\n"
+    "    flock(file, how)\n"
+    "fcntl.flock = as_nfs\n"
+)
+NOWHERE = "import fcntl\ndef none(*_): raise OSError(37, 'no locks')\nfcntl.flock = none\n"
+
+
+@pytest.mark.parametrize("locks", ["", WRITABLE, NOWHERE], ids=["here", "nfs", "none"])
+def test_many_replace_a_folder_at_once(tmp_path, locks):
     """Otherwise two runs of pack would leave no store, or fail for no reason."""
     code = (
-        "import sys; from pathlib import Path; from mapmill.atomic import *\n"
+        f"{locks}import sys; from pathlib import Path; from mapmill.atomic import *\n"
         "folder = Path('patches.zarr')\n"
         "for _ in range(100):\n"
         "    with spare(folder) as part:\n"
@@ -234,10 +245,13 @@ def content(folder):
     return texts.pop()
 
 
-def killed_replace(monkeypatch, part, folder, step):
-    """replace_folder, killed before its file operation number `step`; in the midst of clearing."""
-    done = []
-    rename, clear = Path.rename, shutil.rmtree
+def killed_replace(part, folder, step):
+    """Whether replace_folder, in a process of its own, was killed before its operation on files
+    number `step`; in the midst of clearing."""
+    process = os.fork()
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    done, rename, clear = [], Path.rename, shutil.rmtree
 
     def counted(work):
         def call(path, *arguments, **options):
@@ -245,34 +259,51 @@ def killed_replace(monkeypatch, part, folder, step):
             if len(done) > step:
                 if work is clear and Path(path).exists():
                     (Path(path) / "zarr.json").unlink(missing_ok=True)
-                raise Killed
+                os.kill(os.getpid(), signal.SIGKILL)
             return work(path, *arguments, **options)
 
         return call
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", counted(rename))
-        patched.setattr(shutil, "rmtree", counted(clear))
-        try:
-            replace_folder(part, folder)
-        except Killed:
-            return True
-    return False
+    try:
+        Path.rename, shutil.rmtree = counted(rename), counted(clear)
+        replace_folder(part, folder)
+        os._exit(0)
+    finally:
+        os._exit(1)
 
 
 @pytest.mark.parametrize("first", range(5))
 @pytest.mark.parametrize("second", range(5))
-def test_a_folder_is_old_or_new_whatever_is_killed(tmp_path, monkeypatch, first, second):
+def test_a_folder_is_old_or_new_whatever_is_killed(tmp_path, first, second):
     """Otherwise a kill while a patch store is replaced would lose it, or leave two halves."""
     folder, part = tmp_path / "patches.zarr", tmp_path / "patches.zarr.part"
     build(folder, "old")
     for number, step in enumerate((first, second)):
         build(part, f"new {number}")
-        operations = 4 if folder.exists() else 3
-        assert killed_replace(monkeypatch, part, folder, step) == (step < operations)
+        orphan = any(name.startswith(".patches.") and ".part." in name for name in names(tmp_path))
+        operations = 2 + folder.exists() + orphan
+        assert killed_replace(part, folder, step) == (step < operations)
         assert content(folder) in (None, "old", "new 0", "new 1")
         assert content(folder) or content(part)  # one whole copy is left at any time
     build(part, "last")
     replace_folder(part, folder)
     assert content(folder) == "last"
     assert names(tmp_path) == ["patches.zarr"]
+
+
+def test_a_folder_that_cannot_take_the_place_leaves_the_old_one(tmp_path, monkeypatch):
+    """Otherwise the last good store would be cleared away though no other has come."""
+    folder, part = tmp_path / "patches.zarr", tmp_path / "part"
+    build(folder, "old")
+    build(part, "new")
+    rename = Path.rename
+
+    def refuse(path, target):
+        if path == part:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(DiskError, match=r"patches.zarr: found No space left"):
+        replace_folder(part, folder)
+    assert content(folder) == "old" and names(tmp_path) == ["part", "patches.zarr"]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = Path(mapmill.__file__).parent
 LEVELS = [
     {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach", "design"}
-    | {"formulas", "channels", "plan", "regular"},
+    | {"formulas", "channels", "plan", "regular", "locks"},
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
     | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"}
     | {"derive", "relatives", "comparisons", "halo", "mapping_unit"},

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from fetching import BODY, DATE, KEPT, MIB, SHA256, fetch, left, refused, right, served
 
+from mapmill import locks
 from mapmill.catalogue import http, keep, partial
 from mapmill.errors import DiskError
 
@@ -306,7 +307,7 @@ def test_without_locks(server, monkeypatch, caplog):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(partial.fcntl, "flock", none)
+    monkeypatch.setattr(locks.fcntl, "flock", none)
     server.steps = [{"cut": 2 * MIB}]
     fetch(server)
     assert server.ranges_asked() == [None, None] and "no locks" in caplog.text

@@ -5,10 +5,9 @@ version on the server these bytes are, and `.name.lock`.
 """
 
 import email.utils
-import fcntl
+import functools
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import requests
 
 from mapmill.atomic import aside, write_json
 from mapmill.catalogue.http import length_of
+from mapmill.locks import alone
 
 log = logging.getLogger(__name__)
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -149,53 +149,14 @@ def lock_of(kept: Path) -> Path:
 @contextmanager
 def held(kept: Path) -> Iterator[Partial]:
     """The part of `kept`, for one process at a time; others wait here until it is done."""
-    lock = lock_of(kept)
-    descriptor = _locked(lock, kept)
-    part = Partial(kept.with_name(f".{kept.name}.partial"))
-    if descriptor is None:
+    waits = functools.partial(log.info, "%s: another process fetches it; waiting", kept)
+    with alone(lock_of(kept), waits) as locked:
+        if locked:
+            yield Partial(kept.with_name(f".{kept.name}.partial"))
+            return
         log.warning("%s: no locks in this folder: a fetch that breaks off starts afresh", kept)
         part = Partial(aside(kept), resumes=False)
-    try:
-        yield part
-    finally:
-        if descriptor is None:
-            part.clear()
-        else:
-            lock.unlink(missing_ok=True)  # while it is locked: whoever waits looks for the new one
-            os.close(descriptor)
-
-
-def _locked(lock: Path, kept: Path) -> int | None:
-    """Descriptor of the locked file; None where the file system has no locks."""
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _wait(descriptor, kept)
-            if _same(descriptor, lock):
-                return descriptor
-            os.close(descriptor)  # of one that was done meanwhile
-        except OSError:
-            os.close(descriptor)
-            lock.unlink(missing_ok=True)
-            return None
-        except BaseException:
-            os.close(descriptor)
-            raise
-
-
-def _wait(descriptor: int, kept: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("%s: another process fetches it; waiting", kept)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-def _same(descriptor: int, lock: Path) -> bool:
-    """Whether the file that is locked is still the one by that name."""
-    try:
-        there = lock.stat()
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(descriptor)
-    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+            yield part
+        finally:
+            part.clear()
