@@ -4,12 +4,13 @@
 
 FOLDER is a project in which RUN, an area of one block, was mapped with Snakemake; AREA is the area
 file of what is to be mapped. CPU seconds come from FOLDER/benchmarks/RUN; Snakemake looks at a job
-now and then, so of jobs of a few seconds it sees less than there was. Costs grow with pixels.
+now and then, so of jobs of a few seconds it sees less than there was. Jobs that it has not seen at
+all, whose measures are `NA`, are left out and told. Costs grow with pixels.
 """
 
 import argparse
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from mapmill.areafile import load_area
@@ -37,7 +38,7 @@ def main():
     small = load_area(asked.folder / f"config/areas/{asked.run}.yaml")
     large = load_area(asked.area)
     share = pixels(large) / pixels(small)
-    measured = costs(asked.folder / "benchmarks" / asked.run)
+    measured, unseen = costs(asked.folder / "benchmarks" / asked.run)
     found = estimate(large, Layout(asked.area.stem))
     print(f"{large.title}: {found.blocks} blocks, {share:.1f} times the pixels of the run")
     print(
@@ -57,6 +58,8 @@ def main():
         spent, hours = spent + core, hours + wall
     print(f"| all | | | | {spent:.1f} | {hours:.1f} |")
     disk = sum(found.disk_bytes.values()) / 1e9
+    for stage, count in sorted(unseen.items()):
+        print(f"\n{stage}: without measures (NA), and left out: {count} jobs")
     print(f"\n{asked.nodes} nodes of {asked.cores} cores; disk {disk:.0f} GB (mapmill estimate)")
 
 
@@ -66,14 +69,17 @@ def pixels(area):
 
 
 def costs(folder):
-    """CPU seconds and peak MB of each job, by stage."""
-    found = defaultdict(list)
+    """CPU seconds and peak MB of each job, by stage; and of how many there is no such measure."""
+    found, unseen = defaultdict(list), Counter()
     for path in sorted(folder.rglob("*.tsv")):
         with path.open(newline="", encoding="utf-8") as file:
             (row,) = csv.DictReader(file, delimiter="\t")
-        stage = path.relative_to(folder).parts[0]
-        found[stage].append((float(row["cpu_time"]), float(row["max_rss"])))
-    return found
+        stage, measures = path.relative_to(folder).parts[0], (row["cpu_time"], row["max_rss"])
+        if {"NA", "-"} & set(measures):
+            unseen[stage] += 1
+        else:
+            found[stage].append(tuple(map(float, measures)))
+    return found, unseen
 
 
 if __name__ == "__main__":
