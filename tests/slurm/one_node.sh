@@ -4,7 +4,8 @@
 #   bash tests/slurm/one_node.sh stop FOLDER
 # Debian: slurm-wlm munge slurmdbd mariadb-server slurm-wlm-mysql-plugin. All daemons have sockets,
 # ports, keys and state of their own in FOLDER. Outside it is one link, /etc/slurm/slurm.conf: the
-# plugin's job steps drop SLURM_CONF. Where a slurm.conf is there already, nothing is started.
+# plugin's job steps drop SLURM_CONF. Where a slurm.conf is there already, nothing is started, unless
+# it is such a link whose node was killed: of its daemons, by their pid files, none is alive.
 set -euo pipefail
 PATH="$PATH:/usr/sbin:/sbin"
 CONF=/etc/slurm/slurm.conf
@@ -118,15 +119,45 @@ start_mariadb() {
     create user slurm@'%' identified by 'slurm'; grant all on slurm_acct_db.* to slurm@'%';"
 }
 
+# alive FOLDER: whether a daemon of the node in FOLDER runs, or the script that starts it. A number
+# may be another process's by now: its name must fit. What awaits its burial (a zombie) is dead.
+alive() {
+  local each name pid
+  for each in start:bash munge:munged mariadb:mariadbd slurmdbd slurmctld slurmd; do
+    name=${each%%:*}
+    [ -s "$1/$name.pid" ] || continue
+    pid=$(cat "$1/$name.pid")
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "${each#*:}" ] || continue
+    grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null || return 0
+  done
+  return 1
+}
+
+# take_over: remove the link that a killed node has left; another's slurm.conf stays.
+take_over() {
+  local old
+  [ -L "$CONF" ] || return 0
+  if [ ! -e "$CONF" ]; then rm "$CONF"; return 0; fi
+  grep -qx 'ClusterName=mapmilltest' "$CONF" || return 0
+  old=$(dirname "$(readlink -f "$CONF")")
+  if alive "$old"; then
+    echo "one_node.sh: a node runs in $old: bash tests/slurm/one_node.sh stop $old" >&2
+  else
+    echo "one_node.sh: the node in $old was killed: another takes its place" >&2
+    rm "$CONF"
+  fi
+}
+
 start() {
   [ "$(id -u)" -eq 0 ] || { echo "one_node.sh: only root starts it" >&2; exit 1; }
-  # A link to nothing is what a killed run left.
-  if [ -L "$CONF" ] && [ ! -e "$CONF" ]; then rm "$CONF"; fi
+  take_over
   if [ -e "$CONF" ]; then
     echo "one_node.sh: $CONF is there: another SLURM, or one that was not stopped" >&2
     exit 1
   fi
+  rm -rf "${B:?}"/*  # of a killed node
   mkdir -p "$B"/{state,spool,log}
+  echo $$ > "$B/start.pid"
   chmod 755 "$B"
   chmod 700 "$B"/{state,spool}
   configure
@@ -142,6 +173,7 @@ start() {
   slurmctld
   slurmd
   until_it 60 sh -c 'sinfo -h -o %T | grep -q idle'
+  rm "$B/start.pid"
   sinfo
 }
 
