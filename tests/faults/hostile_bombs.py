@@ -17,6 +17,10 @@ from rasterio.transform import from_origin
 
 MANY = 1_000_000
 ERROR = ("error",)
+HOST = "127.0.0.1:00009"
+"""Stands for a port that listens, until `aim`; as long as that, for formats that tell lengths."""
+UP = "../" * 8
+"""From where a scene's file is linked to beyond the project's folder."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,20 @@ class Program:
 
     def __reduce__(self):
         return os.mkdir, ("ran",)
+
+
+def aim(path, port):
+    """Let a small file name the port that listens; how often it does."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > MANY:
+        return 0
+    content, found = path.read_bytes(), 0
+    for colon in (b":", b"%3A"):
+        old, new = (HOST.encode().replace(b":", colon), b"127.0.0.1" + colon + b"%05d" % port)
+        found += content.count(old)
+        content = content.replace(old, new)
+    if found:
+        path.write_bytes(content)
+    return found
 
 
 def text(content):
@@ -139,12 +157,33 @@ PIXEL_FUNCTION = (
 )
 DERIVED = ' subClass="VRTDerivedRasterBand"'
 WMS = (
-    '<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:9/${z}/${x}/${y}</ServerUrl>'
+    '<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:00009/${z}/${x}/${y}</ServerUrl>'
     "</Service><DataWindow><UpperLeftX>400000</UpperLeftX><UpperLeftY>4600000</UpperLeftY>"
     "<LowerRightX>400960</LowerRightX><LowerRightY>4599040</LowerRightY><TileLevel>1</TileLevel>"
     "<SizeX>96</SizeX><SizeY>96</SizeY></DataWindow><Projection>EPSG:32631</Projection>"
     "<BandsCount>3</BandsCount></GDAL_WMS>"
 )
+
+
+MRF = (
+    '<MRF_META><CachedSource><Source>data/S1.tif</Source></CachedSource><Raster><Size x="8" y="8" '
+    'c="1"/><PageSize x="8" y="8" c="1"/><Compression>NONE</Compression><DataType>Byte</DataType>'
+    "<DataFile>../../own.txt</DataFile><IndexFile>../../index</IndexFile></Raster></MRF_META>"
+)
+COMMAND = f"gdal vector pipeline ! read http://{HOST}/x.geojson ! write --of=stream streamed"
+
+
+def overviews_elsewhere(path):
+    """A GeoTIFF that is whole, and says that its overviews are at an address."""
+    with rasterio.open(path, "r+") as target:
+        target.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=f'NETCDF:"http://{HOST}/x.nc":b')
+
+
+def crs_at_address(path):
+    """GeoJSON whose CRS is an address."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    crs = {"type": "link", "properties": {"href": f"http://{HOST}/x.wkt", "type": "ogcwkt"}}
+    path.write_text(json.dumps({"type": content["type"], "crs": crs} | content | {"crs": crs}))
 
 
 def png(side, packed):
@@ -309,17 +348,26 @@ BOMBS += [
         MANY, MANY, dtype="uint8", blockysize=MANY, compress="deflate", bigtiff="yes")),
     Bomb("a VRT of itself", TIFF, vrt("data/S1.tif")),
     Bomb("a VRT of a device", TIFF, vrt("/dev/zero")),
-    Bomb("a VRT of an address", TIFF, vrt("/vsicurl/http://127.0.0.1:9/x.tif")),
+    Bomb("a VRT of an address", TIFF, vrt("/vsicurl/http://127.0.0.1:00009/x.tif")),
     Bomb("a VRT of an address in disguise", TIFF, vrt(
-        "/vsicurl?url=http%3A%2F%2F127.0.0.1%3A9%2Fx.tif")),
+        "/vsicurl?url=http%3A%2F%2F127.0.0.1%3A00009%2Fx.tif")),
+    *(Bomb(f"a VRT of an address by {way.partition('@')[0]}", TIFF, vrt(
+        way.replace("@", f"http://{HOST}").replace('"', "&quot;")))
+      for way in ('NETCDF:"@/x.nc":b', 'ZARR:"/vsicurl/@/x.zarr":/b', "GTI:@/x.gpkg", "@/x.tif")),
+    Bomb("a TIFF of overviews at an address", TIFF, overviews_elsewhere),
+    Bomb("a raster that writes to a file of the user", TIFF, text(MRF)),
     Bomb("a VRT with a program", TIFF, vrt("data/S1.tif", PIXEL_FUNCTION, DERIVED)),
     Bomb("a service in XML", TIFF, text(WMS)),
     Bomb("polygons in a VRT", GPKG, text(
         '<OGRVRTDataSource><OGRVRTLayer name="x"><SrcDataSource>/dev/zero</SrcDataSource>'
         "</OGRVRTLayer></OGRVRTDataSource>")),
     Bomb("polygons at an address, in a VRT", GEOJSON, text(
-        '<OGRVRTDataSource><OGRVRTLayer name="x"><SrcDataSource>/vsicurl/http://127.0.0.1:9/x'
+        '<OGRVRTDataSource><OGRVRTLayer name="x"><SrcDataSource>/vsicurl/http://127.0.0.1:00009/x'
         "</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>")),
+    Bomb("polygons whose CRS is an address", GEOJSON, crs_at_address),
+    Bomb("polygons that are a command", GEOJSON, text(json.dumps(
+        {"type": "gdal_streamed_alg", "command_line": COMMAND}))),
+    Bomb("an outline whose CRS is an address", OUTLINE, crs_at_address, ("error", "same")),
     Bomb("polygons of 10^308", GEOJSON, replaced("40", "1e308"), ("error", "other")),
     Bomb("outline of 10^308", OUTLINE, replaced("400000", "1e308")),
     Bomb("PNG of 60,000 px a side", PNG, png(60_000, False)),
@@ -344,16 +392,20 @@ BOMBS += [
     Bomb("model: a million bands", MODEL, card(bands=[str(n) for n in range(MANY)])),
     Bomb("model: reach of a million", MODEL, card(reach=MANY), ("error", "same", "other")),
     Bomb("STAC: a catalogue that is its own child", STAC, own_child),
-    Bomb("STAC: an item on the network", STAC, child_at("http://127.0.0.1:9/item.json")),
+    Bomb("STAC: an item on the network", STAC, child_at("http://127.0.0.1:00009/item.json")),
     Bomb("STAC: an item in a device", STAC, child_at("/dev/zero")),
-    Bomb("STAC: imagery on the network", STAC, replaced("./S1.tif", "http://127.0.0.1:9/x.tif")),
+    Bomb("STAC: imagery on the network", STAC, replaced("./S1.tif", "http://127.0.0.1:00009/x.tif")),
     Bomb("STAC: imagery on the network, disguised", STAC, replaced(
-        "./S1.tif", "/vsicurl?url=http%3A%2F%2F127.0.0.1%3A9%2Fx.tif")),
+        "./S1.tif", "/vsicurl?url=http%3A%2F%2F127.0.0.1%3A00009%2Fx.tif")),
     Bomb("STAC: imagery in a device", STAC, replaced("./S1.tif", "/dev/zero")),
     Bomb("STAC: imagery in a text", STAC, replaced("./S1.tif", "/etc/passwd")),
     Bomb("STAC: an item called ../x", STAC, replaced('"id": "S1"', '"id": "../x"')),
+    *(Bomb(f"STAC: an item called {name}", STAC, replaced('"id": "S1"', f'"id": "{name}"'))
+      for name in (f"{UP}x", f"{UP}own.txt", "/proc/self/cwd/../x")),
+    Bomb("STAC: an asset far outside", STAC, replaced('"image":', f'"../{UP}x":')),
     Bomb("STAC: an item called $(mkdir ran)", STAC, replaced('"id": "S1"', '"id": "$(mkdir ran)"')),
     Bomb("STAC: an asset called ../../x", STAC, replaced('"image":', '"../../x":')),
     Bomb("pinned: an item called ../x", PINNED, replaced('"id": "2018-04"', '"id": "../../x"')),
+    Bomb("pinned: an item far outside", PINNED, replaced('"id": "2018-04"', f'"id": "{UP}x"')),
     Bomb("Zarr: a shape of 10^12", ZARR, replaced("10", "1000000000000"), ("error", "same")),
 ]  # fmt: skip

@@ -8,6 +8,7 @@ import resource
 import signal
 import stat
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ MEMORY = 2**30
 """Bytes that a command may take beyond what the libraries have when they are loaded."""
 WRITTEN = ("results", "resources", "out")
 """Folders of a project that commands may write to."""
+CASE = Path("watched/decoy/deep/case")
+"""Where the folder of an input lies: what is written three folders above it is seen, too."""
 
 
 class RefusedError(Exception):
@@ -47,16 +50,22 @@ def mapmill(*arguments):
 def judged(folder, work, right=None, seconds=SECONDS):
     """Run `work` in the folder `project` below `folder`, forked and limited.
 
+    Its HOME and TMPDIR are in `folder` as well; all below `watched` is looked at afterwards.
+
     Parameters
     ----------
+    folder : ends in CASE
     work : () -> text of the result, such as the digest of its pixels
     right : the text of the undamaged file; None: any result is `same`
     """
-    before = listing(folder)
+    watched = folder.parents[len(CASE.parts) - 2]
+    for name in ("home", "tmp"):
+        (folder / name).mkdir(exist_ok=True)
+    before = listing(watched)
     log, answer = folder / "log.txt", folder / "answer.json"
     started, pid = time.monotonic(), os.fork()
     if pid == 0:
-        _in_child(folder / "project", work, log, answer)
+        _in_child(folder, work, log, answer)
     status, used = _wait(pid, seconds)
     took = time.monotonic() - started
     said = log.read_text(errors="replace") if log.exists() else ""
@@ -64,17 +73,19 @@ def judged(folder, work, right=None, seconds=SECONDS):
     kind = _kind(status, said, told, right)
     for path in (log, answer):
         path.unlink(missing_ok=True)
-    touched = _touched(before, listing(folder))
+    touched = _touched(before, listing(watched), folder.relative_to(watched))
     return Verdict(
         f"touched {touched}" if touched else kind, said, took, round(used.ru_maxrss / 1024)
     )
 
 
-def _in_child(project, work, log, answer):
+def _in_child(folder, work, log, answer):
     """Never returns."""
     code = 3
     try:
-        os.chdir(project)
+        os.chdir(folder / "project")
+        os.environ |= {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
+        tempfile.tempdir = None  # it was looked up before
         target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         for stream in (1, 2):
             os.dup2(target, stream)
@@ -131,11 +142,11 @@ def listing(folder):
     return found
 
 
-def _touched(before, after):
+def _touched(before, after, case):
     """Names that are new, gone or changed where commands may write nothing; parts left behind."""
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    mine = tuple(f"project/{name}" for name in WRITTEN)
-    outside = {name for name in changed if not name.startswith(mine)}
+    mine = [case / "project" / name for name in WRITTEN]
+    outside = {name for name in changed if not any(map(Path(name).is_relative_to, mine))}
     parts = {name for name in changed if ".part" in name and name in after}
     return sorted(outside | parts)
 

@@ -18,9 +18,10 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from faults.hostile_bombs import BOMBS
-from faults.hostile_child import as_json, judged
+from faults.hostile_bombs import BOMBS, aim
+from faults.hostile_child import CASE, as_json, judged
 from faults.hostile_formats import FORMATS
+from listener import Listener
 
 LOADED = ["search", "download", "compose", "downsample", "predict"]
 
@@ -41,8 +42,8 @@ def main(share, part="0", parts="1"):
 
 
 def bombed():
-    """The verdict of each bomb, by name."""
-    formats, told = {each.name: each for each in FORMATS}, {}
+    """The verdict of each bomb, by name, and how often it was aimed at a port that listens."""
+    formats, told, listener = {each.name: each for each in FORMATS}, {}, Listener()
     with tempfile.TemporaryDirectory(prefix="hostile-") as place:
         goods = {}
         for number, bomb in enumerate(BOMBS):
@@ -51,20 +52,32 @@ def bombed():
                 good = Path(place) / f"good-{number}"
                 goods[each.name] = (good, made(each, good), undamaged(each, good))
             good, victims, right = goods[each.name]
-            case = Path(place) / "case"
-            shutil.copytree(good, case, symlinks=True)
+            case = put(good, Path(place))
             os.chdir(case / "project")
             bomb.spoil(Path(victims[0]))
+            aimed = aim(Path(victims[0]), listener.port)
             os.chdir(place)
-            told[bomb.name] = as_json(judged(case, each.work, right)) | {"ends": bomb.ends}
+            verdict = as_json(judged(case, each.work, right))
+            asked = listener.asked()
+            if asked:
+                verdict["kind"] = f"asked an address {asked} times: {verdict['kind']}"
+            told[bomb.name] = verdict | {"ends": bomb.ends, "aimed": aimed}
             shutil.rmtree(case)
     return told
 
 
+def put(good, place):
+    """A copy of the good project where its case is watched, beside files that are not its own."""
+    case = place / CASE
+    shutil.copytree(good, case, symlinks=True)
+    for folder in case.relative_to(place).parents[:-1]:
+        (place / folder / "own.txt").write_text("# my own\n")
+    return case
+
+
 def undamaged(each, good):
     """The result of the good project's file, made in a copy."""
-    case = good.with_name("undamaged")
-    shutil.copytree(good, case, symlinks=True)
+    case = put(good, good.parent)
     kept = good.with_name("right.json")
 
     def work():
@@ -85,8 +98,7 @@ def tried(each, folder, share):
     right, verdicts = undamaged(each, good), []
     for seed in range(max(1, round(each.tried * share))):
         dice = random.Random(f"{each.name} {seed}")
-        case = folder / "case"
-        shutil.copytree(good, case, symlinks=True)
+        case = put(good, folder)
         victim = case / "project" / dice.choice(victims)
         damage, content = each.damage(victim.read_bytes(), dice)
         victim.write_bytes(content)

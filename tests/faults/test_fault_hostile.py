@@ -8,8 +8,10 @@ The full test prints the table of docs/reliability.md: python -m pytest -m full 
 
 import collections
 import json
+import socket
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,8 +19,11 @@ import hypothesis.strategies as st
 import pytest
 import yaml
 from faults.hostile_bombs import BOMBS
+from faults.hostile_child import judged
 from faults.hostile_formats import FORMATS
+from faults.hostile_run import put
 from hypothesis import HealthCheck, given, settings
+from listener import Listener
 from making import SMALL_AREA, write_area
 
 from mapmill.areafile import load_area
@@ -79,6 +84,32 @@ def test_damaged_files_are_two_hundred(quick):
     assert sum(map(len, quick.values())) >= 200 and len(quick) == len(FORMATS)
 
 
+@pytest.mark.parametrize(
+    "place", ["../x", "../own.txt", "../../../x", "x", "home/x", "tmp/x", "results/a.part", "asked"]
+)
+def test_what_is_written_outside_is_seen(tmp_path, place):
+    """The tests of this file would pass whatever a file makes a command write, or ask."""
+    good, listener = tmp_path / "good", Listener()
+    (good / "project/results").mkdir(parents=True)
+    case = put(good, tmp_path)
+
+    def work():
+        path = Path(place)
+        if place == "asked":
+            socket.create_connection(("127.0.0.1", listener.port)).close()
+        elif place.startswith("home"):
+            (Path.home() / "x").write_text("")
+        elif place.startswith("tmp"):
+            tempfile.mkstemp()
+        else:
+            path.write_text("")
+        Path("results/own").write_text("")
+
+    kind = judged(case, work).kind
+    assert listener.asked() == (place == "asked")
+    assert kind == "same" if place == "asked" else kind.startswith("touched ["), kind
+
+
 @pytest.mark.full
 def test_thousands_of_damaged_files(capsys):
     """What one input in a thousand does would be met by a user first."""
@@ -107,6 +138,7 @@ def test_files_that_are_made_to_hurt(capsys):
         print(f" most {max(each['megabytes'] for each in found.values()):.0f} MB")
     assert len(found) == len(BOMBS) > 150 and not bad, list(bad.items())[:3]
     assert max(each["megabytes"] for each in found.values()) < MOST_MB
+    assert sum(each["aimed"] > 0 for each in found.values()) >= 15  # at a port that listens
 
 
 WORDS = st.one_of(
