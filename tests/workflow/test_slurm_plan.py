@@ -88,6 +88,15 @@ def test_groups_of_catalonia(plan, capsys):
     assert counts == {"blocks": 4, "labels": 2, "maps": 7}
 
 
+def test_a_group_that_depends_on_itself_is_refused(tmp_path):
+    """Snakemake would wait for a job that waits for itself: its check looks at each group once."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    groups = ["--groups", "downsample=one", "mosaic=one", "--group-components", "one=100", "--"]
+    done = snakemake(tmp_path, "-n", *groups, TARGET)
+    assert done.returncode != 0
+    assert "Group one depends on itself" in done.stdout and "Traceback" not in done.stdout
+
+
 def test_resources_of_catalonia(plan):
     """A job would be killed for its memory or time, or hold a GPU that it does not use."""
     found = resources_in(plan)
