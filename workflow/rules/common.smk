@@ -264,7 +264,7 @@ def train_inputs(wildcards):
     """
     asked = workflow.dag_settings
     if asked and (asked.forceall or "train" in asked.forcerun):
-        os.environ["MAPMILL_AFRESH"] = COMMAND
+        os.environ.update(MAPMILL_AFRESH=COMMAND)
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     run, _ = area.run_and_seed(wildcards.model)
     found = [
