@@ -8,6 +8,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/groups.smk"
 include: "workflow/rules/acquire.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/learn.smk"

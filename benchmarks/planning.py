@@ -1,5 +1,7 @@
 """Time and memory of planning: Catalonia, and the same with 16 times as many blocks.
 
+Each on one machine, and in the groups of profiles/slurm.
+
     python benchmarks/planning.py [--repeat 3]
 
 Each plan is `snakemake -n` in a folder of its own, a process each, the same as a user's; nothing is
@@ -28,21 +30,25 @@ PLANS = {
     },
 }
 
+PROFILES = ("default", "slurm")
+
 
 def main():
     """Print a table of the plans."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeat", type=int, default=3)
     repeat = parser.parse_args().repeat
-    print("| area | blocks | jobs | wall s | CPU s | peak MB |")
-    print("|---|---|---|---|---|---|")
+    print("| area | blocks | jobs | profile | wall s | CPU s | peak MB |")
+    print("|---|---|---|---|---|---|---|")
     for name, changes in PLANS.items():
         with tempfile.TemporaryDirectory() as folder:
             write(Path(folder), changes)
-            runs = [planned(Path(folder)) for _ in range(repeat)]
-        wall, cpu, peak = (statistics.median(values) for values in zip(*(r[2:] for r in runs)))
-        blocks, jobs = runs[0][:2]
-        print(f"| {name} | {blocks} | {jobs} | {wall:.1f} | {cpu:.1f} | {peak:.0f} |", flush=True)
+            for profile in PROFILES:
+                runs = [planned(Path(folder), profile) for _ in range(repeat)]
+                numbers = zip(*(run[2:] for run in runs), strict=True)
+                wall, cpu, peak = (statistics.median(each) for each in numbers)
+                line = [name, *runs[0][:2], profile, f"{wall:.1f}", f"{cpu:.1f}", f"{peak:.0f}"]
+                print("|", " | ".join(map(str, line)), "|", flush=True)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(
         f"\nMedians of {repeat}; load of the machine at the end: {load} on {os.cpu_count()} cores."
@@ -60,9 +66,10 @@ def write(folder, changes):
     path.write_text(text, encoding="utf-8")
 
 
-def planned(folder):
+def planned(folder, profile="default"):
     """Blocks, jobs, wall and CPU seconds, and peak MB of one plan."""
     command = ["snakemake", "-n", "--quiet", "all", "--cores", "all", "-s", ROOT / "Snakefile"]
+    command += ["--workflow-profile", ROOT / "profiles" / profile]
     command += ["--directory", folder, "results/catalonia/assess/landcover/metrics.json"]
     started = time.monotonic()
     with subprocess.Popen(

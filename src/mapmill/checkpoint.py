@@ -34,12 +34,13 @@ class Checkpoint:
     """The looks so far; the last of them is this step's."""
 
 
-def save(path: Path, checkpoint: Checkpoint, digest: str) -> None:
+def save(path: Path, checkpoint: Checkpoint, digest: str, command: str = "") -> None:
     """Write a checkpoint, whole or not at all.
 
     Parameters
     ----------
     digest : of the settings and of the patches; only a run of the same goes on from here
+    command : which command forced this training, if one did
     """
     from safetensors.torch import save_file
 
@@ -51,8 +52,20 @@ def save(path: Path, checkpoint: Checkpoint, digest: str) -> None:
         for name, tensor in state.items()
     }
     said = {"digest": digest, "step": checkpoint.step, "history": checkpoint.history}
+    said["command"] = command
     with whole_file(path) as part:
         save_file(tensors, part, metadata={"mapmill": json.dumps(said, sort_keys=True)})
+
+
+def command_of(path: Path) -> str:
+    """Which command forced the training that stands here; empty where none did, or none is told."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return str(json.loads((file.metadata() or {})["mapmill"])["command"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return ""
 
 
 def load(path: Path, digest: str) -> Checkpoint | None:

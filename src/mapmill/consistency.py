@@ -3,10 +3,12 @@
 They raise a ValueError whose message is `key: what is wrong`.
 """
 
+import functools
+
 from mapmill.comparisons import comparisons_fit
 from mapmill.config import Area
 from mapmill.derive import metres_of, planned
-from mapmill.grid import Window
+from mapmill.grid import Grid, Window
 from mapmill.mapping_unit import filters_fit
 from mapmill.sections import VECTOR_SUFFIXES
 
@@ -287,16 +289,19 @@ def nets_fit(area: Area) -> None:
 def extent_of(area: Area) -> Window:
     """The part of the grid that is worked on: all of it, or the blocks that `window` touches."""
     grid = area.the_grid()
-    if area.window is None:
-        return grid.window
-    left, bottom, right, top = area.window
+    return grid.window if area.window is None else _extent(grid, tuple(area.window))
+
+
+@functools.cache
+def _extent(grid: Grid, window: tuple[float, ...]) -> Window:
+    left, bottom, right, top = window
     step = grid.resolution
     row, col = _floor((grid.top - top) / step), _floor((left - grid.left) / step)
     end = -_floor((bottom - grid.top) / step), -_floor((grid.left - right) / step)
     asked = Window(row, col, end[0] - row, end[1] - col)
     blocks = grid.blocks_touching(asked) if right > left and top > bottom else []
     if not blocks:
-        raise ValueError(f"window: {list(area.window)} is no box within the grid's bounds")
+        raise ValueError(f"window: {list(window)} is no box within the grid's bounds")
     first, last = blocks[0].window, blocks[-1].window
     size = last.row_end - first.row, last.col_end - first.col
     return Window(first.row, first.col, *size)

@@ -74,6 +74,7 @@ class Fit:
         from, to the same bytes on a CPU as if it had never been stopped
     digest : of all that the run depends on
     ranks : this process among those that share the run
+    command : which command forced this training, kept in its checkpoints
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Fit:
         checkpoint: Path | None = None,
         digest: str = "",
         ranks: Ranks = ALONE,
+        command: str = "",
     ) -> None:
         ranks.divided(chosen.batch)
         torch.manual_seed(seed)
@@ -112,7 +114,7 @@ class Fit:
         self.done = 0
         self.history: list[Look] = []
         self._losses: list[float] = []
-        self._checkpoint, self._digest = checkpoint, digest
+        self._checkpoint, self._digest, self._command = checkpoint, digest, command
 
     def __iter__(self) -> Iterator[Look]:
         self._resume()
@@ -159,7 +161,8 @@ class Fit:
         if self._checkpoint and self.done < self.chosen.steps and self.ranks.is_first:
             rows = [asdict(each) for each in self.history]
             tensors = self._state(), self.best, optimiser_state(self.optimiser)
-            save(self._checkpoint, Checkpoint(self.done, *tensors, rows), self._digest)
+            standing = Checkpoint(self.done, *tensors, rows)
+            save(self._checkpoint, standing, self._digest, self._command)
 
     def _resume(self) -> None:
         """Go on from the checkpoint of this very run, if there is one."""

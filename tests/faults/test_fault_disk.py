@@ -127,6 +127,7 @@ def lock_out():
     assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)(*none)) == 0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("stage", EVERY)
 def test_two_at_once(reference, folder, stage):
     """Two commands that write the same file would write into one another."""

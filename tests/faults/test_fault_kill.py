@@ -18,6 +18,7 @@ from chain_steps import (
 )
 
 TURNS = [0, *(pytest.param(n, marks=pytest.mark.full) for n in range(1, 6))]
+pytestmark = pytest.mark.once
 OLD = b"of an earlier run"
 
 

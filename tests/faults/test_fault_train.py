@@ -1,5 +1,6 @@
 """A killed training goes on from its checkpoint, to the same bytes, and from no other's."""
 
+import os
 import subprocess
 import sys
 import time
@@ -84,6 +85,33 @@ def test_training_that_is_forced_starts_at_its_first_step(packed, caplog, monkey
         mapmill(*command(area, "forced"))
     assert "goes on from step" not in caplog.text
     assert written("forced") == whole
+
+
+def test_the_retries_of_a_forced_training_go_on(packed, caplog, monkeypatch):
+    """Otherwise each time limit on a cluster would begin a forced training anew, without end."""
+    area, whole = packed
+    monkeypatch.setenv("MAPMILL_AFRESH", "this command")
+    killed(area, "retried")
+    left = Path("out/retried/checkpoint.safetensors")
+    os.utime(left, (0, 0))  # a clock that was set back
+    with caplog.at_level("INFO"):
+        mapmill(*command(area, "retried"))
+    assert "goes on from step" in caplog.text
+    assert written("retried") == whole
+
+
+def test_another_forced_training_does_not_go_on(packed, caplog, monkeypatch):
+    """Otherwise the same command typed again would show nothing; without force it goes on."""
+    area, whole = packed
+    for folder, then in (("second", "another command"), ("unforced", "")):
+        monkeypatch.setenv("MAPMILL_AFRESH", "this command")
+        os.utime(killed(area, folder), (4e9, 4e9))  # a clock that was ahead
+        monkeypatch.setenv("MAPMILL_AFRESH", then)
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            mapmill(*command(area, folder))
+        assert ("goes on from step" in caplog.text) is (not then)
+        assert written(folder) == whole
 
 
 def test_changed_settings_do_not_go_on_from_an_old_checkpoint(packed, caplog):

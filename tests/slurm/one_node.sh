@@ -38,7 +38,6 @@ configure() {
   host=$(hostname -s)
   read -r ctld_port d_port dbd_port sql_port < <(free_ports)
   echo "$sql_port" > "$B/sql.port"
-  touch "$B/gpu0" "$B/gpu1"
   # More CPUs and memory than there are: the profile's numbers stay as they are, and jobs run.
   cat > "$B/slurm.conf" <<C
 ClusterName=mapmilltest
@@ -80,7 +79,8 @@ NodeName=$host NodeAddr=127.0.0.1 CPUs=16 RealMemory=64000 Gres=gpu:2 State=UNKN
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes=$host MaxTime=INFINITE State=UP
 C
-  echo "Name=gpu File=$B/gpu[0-1]" > "$B/gres.conf"
+  # Only what is a device gets its number into a job's environment.
+  printf 'Name=gpu File=%s\n' /dev/null /dev/zero > "$B/gres.conf"
   cat > "$B/slurmdbd.conf" <<C
 AuthType=auth/munge
 AuthInfo=socket=$B/munge.socket

@@ -1,10 +1,12 @@
-"""`mapmill train` on a node that stands still after the first look, until its time limit ends it.
+"""`mapmill train` on a node that stands still after the first look for SECONDS, and is then lost.
 
-    MAPMILL_LAUNCH="python tests/slurm/stands_still.py"
+    MAPMILL_LAUNCH="python tests/slurm/stands_still.py SECONDS"
 
-A run that finds a checkpoint, as the one after it does, is as ever.
+A time limit that comes before ends it. A run that finds a checkpoint, as the one after it does, is
+as ever.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,16 +14,18 @@ from pathlib import Path
 import mapmill.fit
 from mapmill.cli import main
 
-ARGUMENTS = sys.argv[2:]  # after `mapmill`
+SECONDS, ARGUMENTS = int(sys.argv[1]), sys.argv[3:]  # the second is `mapmill`
 OUTPUT = 3
 write = mapmill.fit.save
 
 
 def write_and_stand_still(*checkpoint):
     write(*checkpoint)
-    time.sleep(150)
+    time.sleep(SECONDS)
+    os._exit(1)
 
 
+print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", file=sys.stderr)
 if not Path(ARGUMENTS[OUTPUT]).with_name("checkpoint.safetensors").exists():
     mapmill.fit.save = write_and_stand_still
 sys.exit(main(ARGUMENTS))

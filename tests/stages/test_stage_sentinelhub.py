@@ -353,6 +353,7 @@ def test_no_secret_in_the_list_of_processes(server):
     assert not [secret for secret in secrets_of(server) if secret in lines]
 
 
+@pytest.mark.once
 def test_two_at_once(server):
     """Two jobs that ask for one block at a time would spoil each other's file."""
     area = hub_area()

@@ -16,6 +16,7 @@ import yaml
 from making import SMALL_AREA, simulated_scene, write_tif
 from running import ROOT, SAID, digests, planned, snakemake
 
+pytestmark = pytest.mark.once
 PATCHES = ["results/small/pack/patches.zarr/zarr.json"]
 MAP = ["results/small_landcover.tif", "results/small/assess/landcover/metrics.json"]
 LATER = timedelta(days=2).total_seconds()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 import rasterio
@@ -156,6 +157,19 @@ def test_a_training_that_is_forced_starts_at_its_first_step(project):
         snakemake(project, model, *(["--forcerun", "train"] if forced else []))
         assert ("starts anew" in log.read_text()) is not forced
         assert not left.exists() and (project / model).read_bytes() == before
+    assert snakemake(project, *TARGETS).returncode == 0
+
+
+def test_the_retry_of_a_training_that_is_forced_goes_on(project):
+    """Otherwise a forced training that is killed now and then would never come to its end."""
+    model = "results/small/train/unet-1/model.safetensors"
+    before = (project / model).read_bytes()
+    launch = f"{sys.executable} {ROOT / 'tests/slurm/stands_still.py'} 0"
+    options = [model, "--forcerun", "train", "--retries", "1"]
+    done = snakemake(project, *options, MAPMILL_LAUNCH=launch)
+    assert done.returncode == 0, done.stdout
+    assert "goes on from step 10" in (project / "logs/small/train/unet-1.log").read_text()
+    assert (project / model).read_bytes() == before
     assert snakemake(project, *TARGETS).returncode == 0
 
 

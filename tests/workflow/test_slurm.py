@@ -22,7 +22,18 @@ from servers.areas import SECRET, content_of, files_below, known_to
 from servers.sentinel_hub import SentinelHub
 
 TARGET = "results/small_landcover.tif"
-STANDS_STILL = f"{sys.executable} {ROOT / 'tests/slurm/stands_still.py'}"
+STANDS_STILL = f"{sys.executable} {ROOT / 'tests/slurm/stands_still.py'} 900"
+SQUEUE = """#!/bin/sh
+echo >> {calls}
+n=$(wc -l < {calls})
+if [ "$n" -gt 2 ] && [ "$n" -le 10 ]; then echo "Unable to contact slurm controller" >&2; exit 1; fi
+exec {real} "$@"
+"""
+MAPMILL = """#!/bin/sh
+echo "CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES" >&2
+exec {real} "$@"
+"""
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 COLUMNS = "JobIDRaw,Comment,Account,Partition,State,Elapsed,Timelimit,ReqTRES,SubmitLine"
 
 
@@ -63,7 +74,8 @@ def profile(folder, **changed):
     """The profile as it is, but asked often, for jobs that last seconds; with an account."""
     content = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
     content["default-resources"] += ["slurm_account=forest"]
-    content |= {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 10} | changed
+    often = {"slurm-init-seconds-before-status-checks": 2, "max-status-checks-per-second": 10}
+    content |= often | {"latency-wait": 10} | changed
     (folder / "profile").mkdir(parents=True)
     (folder / "profile/config.yaml").write_text(yaml.safe_dump(content))
     # with cores for four blocks at a time, which is not what a group asks for
@@ -72,11 +84,25 @@ def profile(folder, **changed):
 
 
 def short_training():
-    """The profile's resources, with a first time limit of training, and --gres for its GPU."""
+    """The profile's resources, with time limits of training, and --gres for its GPU.
+
+    On a busy machine the first minute may end before the first look; then the next limit ends it.
+    """
     content = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
     given = [line for line in content["set-resources"] if not line.startswith("train:runtime")]
     given[given.index("train:gpu=1")] = "train:gres=gpu:1"
-    return [*given, "train:runtime=1 if attempt == 1 else 20"]
+    return [*given, "train:runtime=4 ** (attempt - 1)"]
+
+
+def programs(folder):
+    """A folder of programs that come first: a `squeue` that does not answer eight times, and a
+    `mapmill` that tells which GPUs it sees."""
+    folder.mkdir()
+    for name, text in (("squeue", SQUEUE), ("mapmill", MAPMILL)):
+        real = shutil.which(name, path=PATH)
+        (folder / name).write_text(text.format(real=real, calls=folder / "calls"))
+        (folder / name).chmod(0o755)
+    return folder
 
 
 def make_project(folder):
@@ -121,7 +147,8 @@ def mapped(tmp_path_factory):
     watcher.start()
     other.start()
     try:
-        by_slurm = snakemake(slurm, *options, TARGET, MAPMILL_LAUNCH=STANDS_STILL)
+        of_programs = {"PATH": f"{programs(slurm.parent / 'of_slurm_bin')}:{PATH}"}
+        by_slurm = snakemake(slurm, *options, TARGET, MAPMILL_LAUNCH=STANDS_STILL, **of_programs)
     finally:
         done.set()
         watcher.join()
@@ -153,6 +180,27 @@ def test_the_jobs_are_those_of_the_profile(mapped, capsys):
     (blocks,) = of("blocks", found)
     assert "cpu=2,mem=2000M" in blocks["ReqTRES"], "of one block at a time"
     assert blocks["Timelimit"] == "00:02:00", "a minute for each of two blocks"
+
+
+def test_a_job_sees_the_gpus_that_it_asked_for(mapped):
+    """It would train on a processor for days, or on the GPU of someone else's job."""
+    slurm, *_ = mapped
+    seen = {}
+    for path in (slurm / "logs/small").rglob("*.log"):
+        stage = path.relative_to(slurm / "logs/small").parts[0]
+        seen.setdefault(stage, set()).update(
+            re.findall("^CUDA_VISIBLE_DEVICES=(.*)$", path.read_text(), re.M)
+        )
+    assert set(seen["train"]) <= {"0", "1"} and len(seen["train"]) == 1, "by --gres"
+    assert set(seen["predict"]) <= {"0", "1"} and len(seen["predict"]) == 1, "by --gpus"
+    assert {stage for stage in seen if seen[stage] == {""}} >= {"compose", "select", "pack"}
+
+
+def test_a_controller_that_does_not_answer_is_asked_again(mapped):
+    """After a restart of SLURM's controller Snakemake would wait for ever."""
+    slurm, *_ = mapped
+    calls = (slurm.parent / "of_slurm_bin/calls").read_text()
+    assert calls.count("\n") > 10, "of which eight had no answer"
 
 
 def test_a_training_that_reaches_its_time_limit_goes_on(mapped):

@@ -1,11 +1,13 @@
 """What the profiles ask for, planned without running: SLURM itself is not needed."""
 
+import inspect
 import re
 import shutil
 
 import pytest
 import yaml
 from running import ROOT, planned, snakemake
+from snakemake_executor_plugin_slurm import Executor
 
 LOCAL = {"search", "download"}
 ON_GPU = {"train", "calibrate", "predict", "compare"}
@@ -64,6 +66,25 @@ def test_every_rule_has_its_memory_and_time():
         assert (named.get("slurm_partition") == "gpu") == (rule in ON_GPU), rule
 
 
+def test_training_asks_for_the_same_again():
+    """A training that meets its time limit twice would ask for memory that no node has."""
+    given = by_rule(content("slurm")["set-resources"])["train"]
+    assert "attempt" not in given["mem_mb"] + given["runtime"]
+
+
+def test_no_job_is_forgotten():
+    """Snakemake would wait for ever: for jobs that SLURM forgets before they are asked about, or
+    after SLURM did not answer for some minutes. The plugin's own numbers are looked up in it."""
+    slurm, source = content("slurm"), inspect.getsource(Executor.check_active_jobs)
+    (longest,) = map(int, re.findall(r"max_sleep_time = (\d+)", source))
+    (times,) = map(int, re.findall(r"dynamic_check_threshold = (\d+) \* initial_interval", source))
+    init = slurm["slurm-init-seconds-before-status-checks"]
+    assert slurm["slurm-status-command"] == "squeue"
+    assert times * init >= longest + 30, "a look itself may take a while"
+    waits = slurm["slurm-status-attempts"] / slurm["max-status-checks-per-second"]
+    assert waits > 2 * 60 * 60
+
+
 def test_profiles_agree():
     """Going from one machine to a cluster would compute everything again, or ask too often."""
     default, slurm, gpu = (content(name) for name in ("default", "slurm", "local-gpu"))
@@ -86,6 +107,15 @@ def test_groups_of_catalonia(plan, capsys):
         for rule, said in sorted(resources_in(plan).items()):
             print(f"{rule:10} {'; '.join(sorted(said))}")
     assert counts == {"blocks": 4, "labels": 2, "maps": 7}
+
+
+def test_a_group_that_depends_on_itself_is_refused(tmp_path):
+    """Snakemake would wait for a job that waits for itself: its check looks at each group once."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    groups = ["--groups", "downsample=one", "mosaic=one", "--group-components", "one=100", "--"]
+    done = snakemake(tmp_path, "-n", *groups, TARGET)
+    assert done.returncode != 0
+    assert "Group one depends on itself" in done.stdout and "Traceback" not in done.stdout
 
 
 def test_resources_of_catalonia(plan):

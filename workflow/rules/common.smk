@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import time
+import uuid
 from pathlib import Path
 
 from mapmill.areafile import (
@@ -27,6 +28,9 @@ from mapmill.tiles import read_tiles, scored_chips
 
 # Downloads tell how far the whole run is, and how fast it is, though each is a process of its own.
 os.environ.setdefault("MAPMILL_STARTED", f"{time.time():.0f}")
+
+# What a forced training has begun under this name, its retries go on with.
+COMMAND = uuid.uuid4().hex
 
 
 def plainly(function):
@@ -255,11 +259,12 @@ def calibrate_inputs(wildcards):
 def train_inputs(wildcards):
     """Patch stores, and what the first weights come from.
 
-    A training that is forced starts at its first step, though a stopped one left its checkpoint.
+    A training that is forced starts at its first step, though a stopped one left its checkpoint;
+    its retries go on from what this command has left. Jobs are not told that they were forced.
     """
     asked = workflow.dag_settings
     if asked and (asked.forceall or "train" in asked.forcerun):
-        os.environ.setdefault("MAPMILL_AFRESH", "1")
+        os.environ.update(MAPMILL_AFRESH=COMMAND)
     area, layout = area_of(wildcards.area), layout_of(wildcards)
     run, _ = area.run_and_seed(wildcards.model)
     found = [

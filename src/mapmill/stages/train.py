@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, fields, replace
@@ -22,6 +23,7 @@ from mapmill.apart import near_scored
 from mapmill.areafile import init_of, load_area, weights_file
 from mapmill.atomic import whole_file
 from mapmill.channels import told, without_end
+from mapmill.checkpoint import command_of
 from mapmill.config import Area
 from mapmill.derive import metres_of, planned
 from mapmill.errors import ContractError
@@ -47,7 +49,8 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     """Train `model` (`{run}-{seed}`, or `{run}-fold{k}-{seed}`); write it, its history and curves.
 
     Beside the model stands a checkpoint until it is finished: a run that was stopped goes on from
-    it, unless MAPMILL_AFRESH is set. Of several processes the first one writes.
+    it. Where MAPMILL_AFRESH names a command, only what that command has begun is gone on with. Of
+    several processes the first one writes.
 
     Raises
     ------
@@ -69,12 +72,13 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
             JoinedPool(*source) if chosen.periods == "channels" else PatchPool(*source, fold, near)
         ) as pool,
     ):
-        _clear(checkpoint, ranks)
+        command = os.environ.get("MAPMILL_AFRESH", "")
+        _clear(checkpoint, command, ranks)
         _check_parts(model, fold, pool)
         _check_classes(area, chosen, pool)
         start = Start(area_path, area, model, chosen)
         card = _card(area, model, chosen, pool)
-        fit = _fit(card, chosen, seed, pool, start, metres_of(area), checkpoint, ranks)
+        fit = _fit(card, chosen, seed, pool, start, metres_of(area), checkpoint, ranks, command)
         history = _history(fit, model)
     if not ranks.is_first:
         return
@@ -90,12 +94,14 @@ def run(area_path: Path, model: str, output: Path, history_path: Path, figure: P
     log.info("%s: step %d, validation mean IoU %.3f", output, best.step, best.val_mean_iou)
 
 
-def _clear(checkpoint: Path, ranks: Ranks) -> None:
-    """Take a checkpoint away where training is to start afresh, before any process looks for it."""
-    afresh = bool(os.environ.get("MAPMILL_AFRESH"))
-    if afresh and ranks.is_first:
+def _clear(checkpoint: Path, command: str, ranks: Ranks) -> None:
+    """Take a checkpoint away that the command which forces this training has not left.
+
+    Before any process looks for it. A name and no time: clocks may be set back, or differ.
+    """
+    if command and ranks.is_first and command_of(checkpoint) != command:
         checkpoint.unlink(missing_ok=True)
-    ranks.agree("MAPMILL_AFRESH", int(afresh))
+    ranks.agree("MAPMILL_AFRESH (as CRC-32)", zlib.crc32(command.encode()))
 
 
 def _history(fit: Fit, model: str) -> list[Look]:
@@ -122,6 +128,7 @@ def _fit(
     pixel: float | None,
     checkpoint: Path,
     ranks: Ranks,
+    command: str,
 ) -> Fit:
     """What is to be trained, on which patches, and where it says how far it is."""
     train, val = (
@@ -137,7 +144,7 @@ def _fit(
     prepare = partial(start.prepare, card=card)
     digest = _digest(card, chosen, pool, start)
     pixels = pool.class_pixels()
-    return Fit(card, chosen, seed, train, val, pixels, prepare, checkpoint, digest, ranks)
+    return Fit(card, chosen, seed, train, val, pixels, prepare, checkpoint, digest, ranks, command)
 
 
 def _digest(card: Card, chosen: Train, pool: PatchPool, start: "Start") -> str:
