@@ -3,8 +3,8 @@
 All take the same net and dtype, and write the class map of a tiled GeoTIFF of four bands; work is
 the time without start-up. `naive` predicts overlapping tiles (25 %) one by one into an array of
 the whole scene's logits and takes the mean; so does MONAI with its Gaussian weights. `net alone`
-runs the net on one tile in memory, as large with its halo and as often as ours does, and reads
-and writes nothing.
+does the forward passes of ours on one tile in memory, as large with its halo and as often as ours
+does, and reads and writes nothing; `net as trained` likewise with the net as the peers have it.
 `predict-free` takes a net of one 1 x 1 convolution in its place. PREDICT_DTYPE=bfloat16 lets all
 compute in that; PREDICT_WIDTH=18 makes it a net of 2.5 million parameters (8: 0.5).
 """
@@ -161,11 +161,25 @@ def monai(folder: Path) -> None:
 
 
 def forward(folder: Path) -> None:
-    """The net on a tile of 2,048 px and its halo, once for each such square of the image."""
+    """What ours makes of the net, on a tile of 2,048 px and its halo, once for each such square."""
+    from mapmill.freed import keep_freed_memory
+    from mapmill.nets.fold import folded
+
+    keep_freed_memory()
+    _alone(folder, "net alone", folded)
+
+
+def trained(folder: Path) -> None:
+    """The same with the net as it was trained."""
+    _alone(folder, "net as trained", lambda net: net)
+
+
+def _alone(folder: Path, name: str, made: Any) -> None:
     import torch
 
     net, card = _net(folder)
     halo = -(-card.reach // net.stride) * net.stride
+    net = made(net).to(memory_format=torch.channels_last)
     with rasterio.open(folder / "image.tif") as source:
         size = source.width
     tile = torch.randn(1, len(BANDS), TILE + 2 * halo, TILE + 2 * halo)
@@ -173,10 +187,11 @@ def forward(folder: Path) -> None:
     squares = -(-size // TILE)
     for _ in range(squares * squares):
         _logits(net, tile)
-    _done(folder, "net alone", start)
+    _done(folder, name, start)
 
 
 CONTENDERS = {"mapmill": mapmill, "mapmill blend": blend, "naive": naive, "net alone": forward}
+CONTENDERS["net as trained"] = trained
 if importlib.util.find_spec("monai"):
     CONTENDERS["monai"] = monai
 

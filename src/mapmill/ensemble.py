@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mapmill.grid import Window
 from mapmill.infer import Kept, Predictor
 from mapmill.mirror import Reader, Seen, read_reflected
+from mapmill.pixels import class_and_percent
 from mapmill.quantities import quantities
 from mapmill.temperature import tempered
 
@@ -120,14 +121,26 @@ def bands_of(
         p_KYX, *members_KYX = (
             each_KYX[:, top : top + rows] for each_KYX in (means.p_KYX, *means.members)
         )
-        class_YX = classes_of(p_KYX, threshold)
-        p_KYX = tempered(p_KYX, temperature)
-        chosen_YX = np.take_along_axis(p_KYX, class_YX[None].astype(np.int64) - 1, axis=0)[0]
-        percent_YX = np.clip(np.rint(100 * chosen_YX.astype(np.float64)), 1, 100).astype(np.uint8)
-        alone = [classes_of(each_KYX, threshold) for each_KYX in members_KYX if members]
-        bands_BYX = np.stack([class_YX, percent_YX, *alone, *quantities(p_KYX, layers)])
-        parts.append(bands_BYX * (means.times_YX[top : top + rows] > 0))
+        times_YX = means.times_YX[top : top + rows]
+        bands_2YX = _class_and_percent(p_KYX, threshold, temperature, times_YX)
+        found = [classes_of(each_KYX, threshold) for each_KYX in members_KYX if members]
+        found += [*quantities(tempered(p_KYX, temperature), layers)] if layers else []
+        more = [each_YX[None] * (times_YX > 0) for each_YX in found]
+        parts.append(np.concatenate([bands_2YX, *more]))
     return np.concatenate(parts, axis=1)
+
+
+def _class_and_percent(
+    p_KYX: Array, threshold: float, temperature: float, times_YX: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """(2, y, x): class, and its probability at a temperature in percent; 0 without data."""
+    if p_KYX.dtype == np.float32 and temperature == 1:
+        return class_and_percent(p_KYX, threshold, times_YX)
+    class_YX = classes_of(p_KYX, threshold)
+    p_KYX = tempered(p_KYX, temperature)
+    chosen_YX = np.take_along_axis(p_KYX, class_YX[None].astype(np.int64) - 1, axis=0)[0]
+    percent_YX = np.clip(np.rint(100 * chosen_YX.astype(np.float64)), 1, 100).astype(np.uint8)
+    return np.stack([class_YX, percent_YX]) * (times_YX > 0)
 
 
 def classes_of(p_KYX: Array, threshold: float = 0.5) -> NDArray[np.uint8]:

@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from mapmill import blend
+from mapmill import blend, pixels
 from mapmill.channels import reach_of, without_end
 from mapmill.errors import ContractError
+from mapmill.freed import keep_freed_memory
 from mapmill.grid import Window
 from mapmill.inputs import inputs_of, tensor_of
 from mapmill.mirror import Reader, Seen, read_reflected
+from mapmill.nets.fold import folded
 from mapmill.nets.heads import vote
 from mapmill.nets.model import Card, Net
 from mapmill.nets.probe import reach
@@ -36,10 +37,6 @@ SMALL = 20_480
 """Values of one image up to which PyTorch does not use oneDNN (ConvParams::use_mkldnn)."""
 BATCH_PX = 2**20
 """Pixels of the windows that go through a net at once, unless one alone has more."""
-STRIP_PX = 2**14
-"""Pixels whose logits become probabilities at once, so that copies of them stay in the cache."""
-VECTOR = 64
-"""A multiple of the float32 values that any processor computes at once."""
 Kept = dict[Window, Array]
 """Weighted probabilities of windows that reach below what was mapped."""
 
@@ -68,6 +65,8 @@ class Predictor:
     """Of blended windows; None where tiles are exact."""
     batch_px: int = BATCH_PX
     """Halved when memory runs out."""
+    name: str = "net"
+    """For messages."""
 
     @classmethod
     def of(
@@ -88,21 +87,25 @@ class Predictor:
         far = card.reach
         if far is None:
             far = reach(net, len(card.inputs), net.stride)
-        net.all_heads = plan.vote
         around = reach_of(card.channels)
         ends = isinstance(far, int) and not without_end(card.channels)
         ends = ends and (card.net != "smp" or int(far) <= plan.context)
         halo = int(far) + around if ends else None
-        moved = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device.type == "cpu":
+            keep_freed_memory()
+        ready = net if card.net == "smp" else folded(net)
+        ready.all_heads = plan.vote
+        moved = ready.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if is_exact(plan, halo, name):
             assert halo is not None
-            return cls(moved, card, device, plan, halo)
+            return cls(moved, card, device, plan, halo, name=name)
         side = plan.window or card.size
         if side is None:
             remedy = "set predict.window to the side of the patches that it learnt from"
             raise ContractError(name, "no side of its patches", "one in its card", remedy)
         shown = net.fits(side) - 2 * net.margin
-        return cls(moved, card, device, plan, around, lattice_of(shown, net.stride, plan.overlap))
+        lattice = lattice_of(shown, net.stride, plan.overlap)
+        return cls(moved, card, device, plan, around, lattice, name=name)
 
     @property
     def told(self) -> str:
@@ -254,16 +257,56 @@ class Predictor:
         turns = self.plan.turns
         if turns == 1:
             # the images are let go before the net begins
-            found_NKHW = self._logits(inputs_of(*self._images(shots, seen), self.card))
+            found_NKHW = self._logits(self._shown(shots, seen))
         else:
             found_NKHW = mean_of_turns(self._probable, *self._images(shots, seen), turns)
         result = []
         for shot, found_KHW in zip(shots, found_NKHW, strict=True):
             rows, cols = shot.inner.slices(self._given(shot.frame).grow(-self.net.margin))
             inner_KYX = found_KHW[None, :, rows, cols]
-            p_KYX = _softmax(inner_KYX)[0] if turns == 1 else inner_KYX[0].contiguous()
+            p_KYX = self._softmax(inner_KYX)[0] if turns == 1 else inner_KYX[0].contiguous()
             result.append(p_KYX.cpu().numpy())
         return result
+
+    def _shown(self, shots: Sequence[Shot], seen: Seen) -> Tensor:
+        """What the net takes of windows of one size."""
+        card, kind = self.card, seen.image_BYX.dtype.name
+        is_made = card.periods or card.channels or card.without
+        if is_made or self.device.type != "cpu" or kind not in pixels.VALUES:
+            return inputs_of(*self._images(shots, seen), card)
+        shift_B = np.array(card.shift or card.mean, np.float32)
+        scale_B = np.array(card.scale or card.sd, np.float32)
+        scale_B = np.where(scale_B > 0, scale_B, np.float32(1))
+        frame = shots[0].frame
+        shown_NHWC = np.empty((len(shots), frame.height, frame.width, len(shift_B)), np.float32)
+        for shot, shown_HWC in zip(shots, shown_NHWC, strict=True):
+            rows, cols = shot.frame.slices(seen.window)
+            image_BYX, valid_YX = seen.image_BYX[:, rows, cols], seen.valid_YX[rows, cols]
+            pixels.normalised(image_BYX, valid_YX, shift_B, scale_B, shown_HWC)
+        return torch.from_numpy(shown_NHWC).permute(0, 3, 1, 2)
+
+    def _softmax(self, logits_NKYX: Tensor) -> Tensor:
+        """Probabilities (N, K, y, x) float32.
+
+        Raises
+        ------
+        ContractError
+            if logits are infinite or no numbers.
+        """
+        logits_NKYX = logits_NKYX.float()
+        if self.device.type == "cpu":
+            each = [pixels.probabilities(logits_KYX.numpy()) for logits_KYX in logits_NKYX]
+            parts = [torch.from_numpy(p_KYX) for p_KYX, _ in each]
+            p_NKYX = torch.stack(parts) if len(parts) > 1 else parts[0][None]  # not copied
+            wrong = sum(count for _, count in each)
+        else:
+            p_NKYX = logits_NKYX.softmax(1)
+            wrong = int(p_NKYX.isnan().any(dim=1).sum())
+        if wrong:
+            found = f"{wrong} pixels whose logits are infinite or no numbers"
+            remedy = "set predict.precision: float32, or train it again"
+            raise ContractError(self.name, found, "numbers", remedy)
+        return p_NKYX
 
     def _images(self, shots: Sequence[Shot], seen: Seen) -> tuple[Tensor, Tensor]:
         """Bands as they are in the imagery, and validity, of windows of one size."""
@@ -274,7 +317,7 @@ class Predictor:
 
     def _probable(self, image_NCHW: Tensor, valid_NHW: Tensor) -> Tensor:
         """Probabilities of bands as they are in the imagery."""
-        return _softmax(self._logits(inputs_of(image_NCHW, valid_NHW, self.card)))
+        return self._softmax(self._logits(inputs_of(image_NCHW, valid_NHW, self.card)))
 
     def _given(self, frame: Window) -> Window:
         """What of a frame the net is given: not what the channels of blended windows look at."""
@@ -295,20 +338,6 @@ class Predictor:
             found = self.net(x_NCHW)
         logits_NKHW: Tensor = vote(found) if self.plan.vote else found
         return logits_NKHW[:count]
-
-
-def _softmax(logits_NKYX: Tensor) -> Tensor:
-    """Probabilities (N, K, y, x) float32."""
-    p_NKYX = torch.empty(logits_NKYX.shape, device=logits_NKYX.device)
-    rows = max(1, STRIP_PX // (len(p_NKYX) * p_NKYX.shape[3]))
-    for top in range(0, p_NKYX.shape[2], rows):
-        out_NKYX = p_NKYX[:, :, top : top + rows]
-        flat_NKP = logits_NKYX[:, :, top : top + rows].float().flatten(2)
-        count = flat_NKP.shape[2]
-        # PyTorch rounds what fills no whole vector of the processor otherwise: fill the last one.
-        full_NKP = functional.pad(flat_NKP, (0, -count % VECTOR)).softmax(1)
-        out_NKYX.copy_(full_NKP[..., :count].reshape(out_NKYX.shape))
-    return p_NKYX
 
 
 def _aligned(window: Window, net: Net) -> Window:

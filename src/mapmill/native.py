@@ -22,6 +22,8 @@ from typing import Any
 from mapmill.atomic import whole_file
 
 KINDS = {"int64": ctypes.c_int64, "float64": ctypes.c_double, "boolean": ctypes.c_bool}
+VALUES = (*KINDS, "uint8", "uint16", "int16", "int32", "float32")
+"""Of arrays; the first of them of single arguments too."""
 Kernel = Callable[..., int]
 DIGEST = 32
 """Bytes of the digest that stands before kept code: damaged code would end the process."""
@@ -67,10 +69,7 @@ def _compile(module: str, name: str, kinds: tuple[str, ...]) -> Any:
     import numba
     from numba import types
 
-    words = {"CPointer": types.CPointer} | {
-        kind: getattr(types, kind)
-        for kind in ("uint8", "uint16", "int32", "int64", "float64", "boolean")
-    }
+    words = {"CPointer": types.CPointer} | {kind: getattr(types, kind) for kind in VALUES}
     arguments = [eval(kind, {"__builtins__": {}}, words) for kind in kinds]  # noqa: S307
     function = getattr(import_module(f"mapmill.{module}"), name)
     decorate = numba.cfunc(types.int64(*arguments), error_model="numpy")

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = Path(mapmill.__file__).parent
 LEVELS = [
     {"mapmill", "errors", "chain", "atomic", "grid", "layout", "progress", "reach", "design"}
-    | {"formulas", "channels", "plan", "regular", "locks"},
+    | {"formulas", "channels", "plan", "regular", "locks", "freed"},
     {"sections", "consistency", "config", "codes", "parse", "areafile", "settings", "provenance"}
     | {"tiles", "splits", "buffers", "leak", "dealing", "parts", "chips", "extent", "indices"}
     | {"derive", "relatives", "comparisons", "halo", "mapping_unit"},
@@ -36,7 +36,7 @@ LEVELS = [
     | {"cells", "moments"}
     | {"morphology", "sieve", "filters", "style", "legend", "item"}
     | {"turns", "temperature", "quantities", "assembly"}
-    | {"native", "majority", "areas", "class_areas", "routes"}
+    | {"native", "pixel_kernels", "pixels", "majority", "areas", "class_areas", "routes"}
     | {"allocation", "draw", "estimators", "interpreted", "pixel_area", "sample", "sample_files"}
     | {"boundary", "calibration", "few_cells", "score_figures", "scored", "tile_scores", "explain"}
     | {"calibration_figures", "pages", "score_pages", "provenance_page"}

@@ -9,6 +9,7 @@ from mapmill.flow import flow
 from mapmill.grid import Grid, Window
 from mapmill.infer import Predictor
 from mapmill.nets.model import Card, build, with_reach
+from mapmill.pixels import probabilities
 from mapmill.plan import Plan
 
 BANDS, CLASSES = 3, 5
@@ -70,9 +71,7 @@ def by_hand(net, card, image, valid, halo):
         logits = net(tensor)[0]
     top = before - net.margin
     inner = logits[:, top : top + valid.shape[0], top : top + valid.shape[1]]
-    flat = inner.flatten(1)  # to whole vectors: PyTorch rounds the end of an array otherwise
-    full = torch.nn.functional.pad(flat, (0, -flat.shape[1] % 64)).softmax(0)
-    return full[:, : flat.shape[1]].reshape(inner.shape).numpy()
+    return probabilities(inner.numpy())[0]
 
 
 def mapped(ensemble, block):
@@ -103,8 +102,8 @@ def compare(design, shape, tiles, blocks):
         rows, cols = window.slices(grid)
         return image[:, rows, cols], valid[rows, cols]
 
-    halo = Predictor.of(net, card, torch.device("cpu"), Plan("exact")).halo
-    whole = by_hand(net, card, image, valid, halo)
+    first = Predictor.of(net, card, torch.device("cpu"), Plan("exact"))
+    whole = by_hand(first.net, card, image, valid, first.halo)
     expected = np.where(valid, whole, 0), np.where(valid, whole.argmax(axis=0) + 1, 0)
     assert len(np.unique(expected[1])) > 2  # else little could differ
     for tile in tiles:

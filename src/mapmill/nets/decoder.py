@@ -3,7 +3,8 @@
 Axes: N images, C channels, H rows, W columns, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from mapmill.design import Design
 from mapmill.nets.attention import Gate, SelfAttention
 from mapmill.nets.heads import Outputs
 from mapmill.nets.parts import Segmenter, centre, double
+from mapmill.nets.strips import in_strips, is_local
 
 
 class SkipNet(Segmenter):
@@ -62,23 +64,39 @@ class SkipNet(Segmenter):
         finest levels take most of the memory.
         """
         deepest = self.attend(features.pop())
-        x, coarser = deepest, deepest
+        x: Tensor = deepest
+        coarser = deepest
+        only_mask = not (self.training or self.all_heads) or self.design.head == "mask"
         for level in reversed(range(len(self.up))):
             if self.design.head == "multi-resolution":
                 coarser = x
-            x = self._joined(level, features.pop(), x)
-            block = self.up[level]
-            # one by one: a Sequential would hold its input to the end
-            for layer in block if isinstance(block, nn.Sequential) else [block]:
-                x = layer(x)
+            through = partial(self._through, level, to_mask=only_mask and level == 0)
+            x = self.block(through, features.pop(), x)
+        if only_mask:
+            return x
         mask_NKHW = self._logits(self.head(x))
-        if not (self.training or self.all_heads) or self.design.head == "mask":
-            return mask_NKHW
         if self.design.head == "mask+label":
             return Outputs(mask_NKHW, label_NK=self.label_head(deepest.mean((2, 3))))
         height, width = mask_NKHW.shape[2:]
         half_NKHW = centre(self._logits(self.half_head(coarser)), height // 2, width // 2)
         return Outputs(mask_NKHW, half_NKHW, self._logits(self.double_head(x)))
+
+    def block(
+        self, make: Callable[..., Tensor], image_NCHW: Tensor, below_NCHW: Tensor | None = None
+    ) -> Tensor:
+        """What `make` makes of features (and of those below), in strips where it is local."""
+        given = (image_NCHW,) if below_NCHW is None else (image_NCHW, below_NCHW)
+        return in_strips(make, *given) if is_local(self.design) else make(*given)
+
+    def _through(self, level: int, feature_NCHW: Tensor, x_NCHW: Tensor, to_mask: bool) -> Tensor:
+        """One level up: its features, or the mask's logits of those."""
+        x = self._joined(level, feature_NCHW, x_NCHW)
+        del feature_NCHW, x_NCHW
+        block = self.up[level]
+        # one by one: a Sequential would hold its input to the end
+        for layer in block if isinstance(block, nn.Sequential) else [block]:
+            x = layer(x)
+        return self._logits(self.head(x)) if to_mask else x
 
     def _joined(self, level: int, feature_NCHW: Tensor, x_NCHW: Tensor) -> Tensor:
         """What comes from below, twice as wide, beside the encoder's feature."""

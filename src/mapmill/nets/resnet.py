@@ -135,7 +135,7 @@ class ResNetUNet(SkipNet):
 
     def forward(self, image_NCHW: Tensor) -> Tensor | Outputs:
         """Logits of an image (N, C, H, W), of all heads in training."""
-        return self.decode([self.entry(image_NCHW), *self.encoder(image_NCHW)])
+        return self.decode([self.block(self.entry, image_NCHW), *self.encoder(image_NCHW)])
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:

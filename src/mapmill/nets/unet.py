@@ -47,7 +47,7 @@ class UNet(SkipNet):
 
     def forward(self, image_NCHW: Tensor) -> Tensor | Outputs:
         """Logits of an image (N, C, H, W), of all heads in training."""
-        features = [self.entry(image_NCHW)]
+        features = [self.block(self.entry, image_NCHW)]
         for down in self.down:
-            features.append(down(nn.functional.max_pool2d(features[-1], 2)))
+            features.append(self.block(down, nn.functional.max_pool2d(features[-1], 2)))
         return self.decode(features)
