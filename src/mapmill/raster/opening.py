@@ -39,8 +39,8 @@ LARGEST_CHIP = 2**30
 """Bytes of an image that is read as a whole."""
 ARCHIVE = "/vsizip/{"
 """How the path of a member of the sample's archive begins."""
-PLAIN = ["GTiff", "JP2OpenJPEG"]
-"""Formats of those members: they name no other raster."""
+JPEG_2000 = (".jp2", ".j2k")
+"""Suffixes of those members that are no GeoTIFF: neither format names another raster."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,10 @@ def opened(path: Path) -> Iterator[Any]:
         where = real_file(path)
         if where.is_file():
             check_seal(where)
-        within = {"driver": PLAIN} if str(where).startswith(ARCHIVE) else {}
-        with quietly(), rasterio.open(where, **within) as source:
+        driver = None
+        if str(where).startswith(ARCHIVE):  # whose members are not looked into before
+            driver = "JP2OpenJPEG" if where.suffix.lower() in JPEG_2000 else "GTiff"
+        with quietly(), rasterio.open(where, driver=driver) as source:
             check_opened(source, path)
             yield source
     except RasterioError as error:
