@@ -153,7 +153,16 @@ class Predictor:
         Parameters
         ----------
         kept : of the unit above, from the same image; it is brought up to date
+
+        Raises
+        ------
+        ContractError
+            if the image has other bands than the model was shown, or logits are no numbers.
         """
+        card, bands = self.card, len(seen.image_BYX)
+        if not card.periods and bands != len(card.bands):
+            expected = f"{len(card.bands)}: {', '.join(card.bands)}"
+            raise ContractError(self.name, f"imagery of {bands} bands", expected, "rerun compose")
         shots = [shot for shot in self._shots(unit) if _has_valid(shot.inner, unit, seen)]
         if self.lattice is None:
             return self._side_by_side(unit, shots, seen)

@@ -7,7 +7,7 @@ it, unlocked: whoever wants it next takes it, and takes it away.
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import ESTALE
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def alone(lock: Path, waits: Callable[[], None] = _nothing) -> Iterator[bool]:
 def _locked(lock: Path, waits: Callable[[], None]) -> int | None:
     """Descriptor of the locked file; None where the file system has no locks."""
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor, made = _opened(lock)
         try:
             _wait(descriptor, waits)
             if _same(descriptor, lock):
@@ -52,11 +52,21 @@ def _locked(lock: Path, waits: Callable[[], None]) -> int | None:
             os.close(descriptor)
             if error.errno == ESTALE:  # the same, as NFS says it
                 continue
-            lock.unlink(missing_ok=True)
+            if made:  # another's may be held: NFS says so for a while after its server started
+                lock.unlink(missing_ok=True)
             return None
         except BaseException:
             os.close(descriptor)
             raise
+
+
+def _opened(lock: Path) -> tuple[int, bool]:
+    """Descriptor of the lock's file, and whether it was made for that."""
+    while True:
+        with suppress(FileExistsError):
+            return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
+        with suppress(FileNotFoundError):  # gone meanwhile
+            return os.open(lock, os.O_RDWR), False
 
 
 def _wait(descriptor: int, waits: Callable[[], None]) -> None:

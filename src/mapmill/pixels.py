@@ -46,8 +46,14 @@ def normalised(
     image_BYX : of a kind in `VALUES`
     shown : (y, x, band) float32 to fill, contiguous
     """
-    image_BYX, valid_YX = _in_rows(image_BYX), _in_rows(valid_YX)
     bands, rows, cols = image_BYX.shape
+    expected = (rows, cols), (bands,), (bands,), (rows, cols, bands)
+    found = valid_YX.shape, shift_B.shape, scale_B.shape, shown.shape
+    if found != expected:  # the kernel writes where it is told, beyond the array too
+        raise ValueError(f"arrays of {found} for an image of {image_BYX.shape}")
+    # a no-op where bytes are in this processor's order already
+    image_BYX = image_BYX.astype(image_BYX.dtype.newbyteorder("="), copy=False)
+    image_BYX, valid_YX = _in_rows(image_BYX), _in_rows(valid_YX)
     room = np.empty((bands, cols), np.float32)
     band, line, _ = _steps(image_BYX)
     kernel = _kernel("normalise", f"CPointer({image_BYX.dtype.name}) {NORMALISE}")

@@ -248,7 +248,8 @@ def read_points(path: Path, crs: str) -> tuple[dict[str, list[Any]], NDArray[np.
     except UNREADABLE as error:
         raise ContractError(path, str(error), "a readable vector file", "check the file") from None
     columns = dict(zip(meta["fields"].tolist(), [list(each) for each in values], strict=True))
-    xy = np.full((len(values[0]) if len(values) else 0, 2), np.nan)
+    rows = len(wkb) if wkb is not None else max(map(len, values), default=0)
+    xy = np.full((rows, 2), np.nan)
     if wkb is not None and meta["crs"] is not None:
         shapes = shapely.from_wkb(wkb)
         shapes[shapely.is_empty(shapes)] = None

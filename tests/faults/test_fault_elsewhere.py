@@ -189,6 +189,47 @@ def test_nothing_beside_or_in_a_raster_leads_elsewhere(tmp_path, monkeypatch, se
     assert all(": found " in line and "of this machine" in line for line in told), told
 
 
+def test_other_letters_and_links_beside_a_raster_lead_nowhere(tmp_path, monkeypatch, server):
+    """GDAL takes `.OVR` for `.ovr`, and looks beside a link as well as beside its file."""
+    monkeypatch.chdir(tmp_path)
+    address, asked = server
+    hostile = vrt(f'NETCDF:"{address}/n.nc":b')
+    for beside in ("a.tif.OVR", "b.tif.Ovr", "C.TIF.ovr", "link.tif.ovr"):
+        Path(beside).write_text(hostile)
+    for name in ("a.tif", "b.tif", "c.tif", "real.tif", "plain.tif", "d.tif"):
+        tif(name)
+    Path("link.tif").symlink_to("real.tif")
+    Path("of_link.tif").write_text(vrt("link.tif", relative=1))
+    Path("deep").mkdir()
+    Path("deep/plain.tif").write_text(hostile)
+    Path("deep/of_plain.vrt").write_text(vrt("plain.tif", relative=1))
+    Path("d.tif.ovr").symlink_to("deep/of_plain.vrt")
+    told = read_all(["a.tif", "b.tif", "c.tif", "of_link.tif", "d.tif"])
+    assert asked == []
+    assert all(": found the source " in line for line in told), told
+
+
+def test_no_header_leads_to_an_address(tmp_path, monkeypatch, server):
+    """Of many a format the pixels lie in another file, which its header names."""
+    monkeypatch.chdir(tmp_path)
+    address, asked = server
+    image = "LINES = 8 LINE_SAMPLES = 8 SAMPLE_TYPE = UNSIGNED_INTEGER SAMPLE_BITS = 8 BANDS = 1"
+    for way in ("vsicurl", "vsicurl_streaming"):
+        for end in ("none", "tif"):
+            lines = [
+                "PDS_VERSION_ID = PDS3",
+                f'^IMAGE = ("/{way}/{address}/x.{end}", 1)',
+                "OBJECT = IMAGE",
+                *image.replace(" = ", "=").split(),
+                "END_OBJECT = IMAGE",
+                "END",
+            ]
+            Path("scene.tif").write_text("\r\n".join(lines) + " " * 2000)
+            done = grid_of("scene.tif")
+            assert done.returncode == 1 and f"/{way}/{address}/x.{end}" in done.stderr
+    assert asked == []
+
+
 def test_no_virtual_raster_runs_a_program(tmp_path, monkeypatch):
     """GDAL's own guard is a variable of the environment, which people set for their rasters."""
     monkeypatch.chdir(tmp_path)

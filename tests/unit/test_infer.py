@@ -233,3 +233,27 @@ def test_tiles_cover_a_block_once_on_one_lattice(row, col, height, width, size, 
             assert edge == first or edge % stride == 0
         assert max(tile.height, tile.width) < size + stride
     assert (count_YX == 1).all()
+
+
+@pytest.mark.parametrize("bands", [2, 4])
+def test_imagery_of_other_bands_is_refused(bands):
+    """A composed block of before the bands were changed would be mapped as if it were right."""
+    net, window = predictor(), Window(0, 0, 40, 40)
+
+    def read(part):
+        shape = part.height, part.width
+        return np.ones((bands, *shape), np.float32), np.ones(shape, bool)
+
+    with pytest.raises(
+        ContractError, match=rf"imagery of {bands} bands.*3: a, b, c.*rerun compose"
+    ):
+        net.probabilities(window, window, read)
+
+
+def test_a_net_that_overflows_is_an_error():
+    """Its map would look like any other."""
+    net, scene = predictor(), Scene(40, 40)
+    with torch.no_grad():
+        net.net.head.bias[1] = torch.inf
+    with pytest.raises(ContractError, match="logits are infinite or no numbers"):
+        at_once(net, scene)

@@ -91,3 +91,23 @@ def test_bands_are_normalised_as_by_torch(kind, bands):
     ]
     expected = scaled.masked_fill(~torch.from_numpy(valid), 0).numpy()
     np.testing.assert_array_equal(shown, expected.transpose(1, 2, 0))
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    """The kernel would write beyond its array, or leave parts of it as they were."""
+    valid, shift = np.ones((5, 6), bool), np.ones(3, np.float32)
+    shown = np.empty((5, 6, 3), np.float32)
+    for bands, height in ((2, 5), (4, 5), (3, 4)):
+        image = np.ones((bands, height, 6), np.uint16)
+        with pytest.raises(ValueError, match="arrays of"):
+            pixels.normalised(image, valid, shift, shift, shown)
+
+
+@pytest.mark.parametrize("kind", [">u2", ">i2", ">f4"])
+def test_bytes_in_another_order(kind):
+    """They would be taken for other numbers."""
+    image = np.arange(60).reshape(2, 5, 6)
+    shift, one = np.zeros(2, np.float32), np.ones(2, np.float32)
+    shown = np.empty((5, 6, 2), np.float32)
+    pixels.normalised(image.astype(kind), np.ones((5, 6), bool), shift, one, shown)
+    np.testing.assert_array_equal(shown, image.transpose(1, 2, 0))

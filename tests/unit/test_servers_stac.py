@@ -28,7 +28,7 @@ def alone(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
     # mapmill itself lets GDAL read nothing over the network
-    monkeypatch.delenv("CPL_VSIL_CURL_ALLOWED_EXTENSIONS", raising=False)
+    monkeypatch.delenv("CPL_VSIL_CURL_ALLOWED_FILENAME", raising=False)
     monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "10")
 
 

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,11 @@ def fetch(
     CatalogueError
         if the server does not give the whole file that is expected.
     """
-    if there(kept) and not lock_of(kept).exists():  # one that a kill has left is taken away
+    if there(kept):
+        with suppress(OSError):  # in a store of others, who may have left a lock
+            if lock_of(kept).exists():  # one that a kill has left is taken away
+                with held(kept) as part:
+                    part.clear()
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
     with room_for(kept), held(kept) as part:

@@ -22,7 +22,9 @@ CONTEXT = 4
 def is_local(design: Design) -> bool:
     """Whether a row of a block's features is the same whatever lies `CONTEXT` rows away."""
     attends = design.attention in ("se", "cbam")
-    return design.padding == "same" and design.norm != "group" and not attends
+    # convolutions to a single channel are rounded by how PyTorch shares an image among threads
+    is_wide = design.width > 1
+    return design.padding == "same" and design.norm != "group" and not attends and is_wide
 
 
 def in_strips(

@@ -13,7 +13,7 @@ os.environ["GDAL_PAM_ENABLED"] = "NO"  # no stray .aux.xml beside what is read o
 # A raster may name others: never such that come over the network, and none that is written to
 # while it is read, as MRF's caches are. VRTs are read first (`virtual`); other formats that name
 # rasters are left out, and those of services.
-os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".none"
+os.environ["CPL_VSIL_CURL_ALLOWED_FILENAME"] = "none"  # no extension, which an address may have
 os.environ["GDAL_SKIP"] = (
     "WMS,WCS,WMTS,HTTP,OGCAPI,PLMOSAIC,EEDA,EEDAI,DAAS,"
     "MRF,STACTA,STACIT,GTI,KMLSUPEROVERLAY,MAP,TIL,ISIS3,PCIDSK,ERS"

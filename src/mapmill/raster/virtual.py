@@ -41,6 +41,7 @@ ApproxTransformer BaseTransformer GenImgProjTransformer SrcGeoTransform SrcInvGe
 DstGeoTransform DstInvGeoTransform ReprojectTransformer ReprojectionTransformer SourceSRS TargetSRS
 BandList BandMapping SrcNoDataReal SrcNoDataImag DstNoDataReal DstNoDataImag SrcAlphaBand
 DstAlphaBand Cutline CutlineBlendDist
+SrcGCPTransformer SrcTPSTransformer GCPTransformer TPSTransformer Order Reversed
 
 PansharpeningOptions Algorithm AlgorithmOptions Weights Resampling NumThreads BitDepth NoData
 SpatialExtentAdjustment PanchroBand SpectralBand"""
@@ -94,10 +95,31 @@ def _check(path: Path, state: tuple[int, ...]) -> None:
     _follow(path, (path,), set())
 
 
+def _real(path: Path) -> Path:
+    """The file itself where the path is a link, from which GDAL counts too."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def _with_beside(path: Path) -> list[Path]:
     """The file, and those of the files beside it that GDAL opens with it that are there."""
-    beside = (path.with_name(path.name + suffix) for suffix in BESIDE)
-    return [path, *(each for each in beside if each.is_file())]
+    changed = path.parent.stat().st_mtime_ns
+    there = _listed(path.parent, changed)
+    beside = (there.get((path.name + suffix).casefold(), ()) for suffix in BESIDE)
+    return [path, *(each for same in beside for each in same if each.is_file())]
+
+
+@functools.lru_cache(maxsize=256)
+def _listed(folder: Path, changed: int) -> dict[str, list[Path]]:
+    """Files that may lie beside others, by name in small letters: GDAL tells no `.OVR` from `.ovr`.
+
+    Once for each time `changed` at which the folder was changed.
+    """
+    found: dict[str, list[Path]] = {}
+    for each in folder.iterdir():
+        small = each.name.casefold()
+        if small.endswith((".ovr", ".msk")):
+            found.setdefault(small, []).append(each)
+    return found
 
 
 def _follow(path: Path, chain: tuple[Path, ...], seen: set[Path]) -> None:
@@ -116,11 +138,11 @@ def _follow(path: Path, chain: tuple[Path, ...], seen: set[Path]) -> None:
         return
     first, where = chain[0], "" if len(chain) == 1 else f" in {path}"
     for name, beside in _named(path, first, where):
-        inner = path.parent / name if beside else Path(name)
+        inner = named = _real(path).parent / name if beside else Path(name)
         if name != name.strip() or ELSEWHERE.match(name) or ELSEWHERE.match(str(inner)):
             raise ContractError(first, f"the source {name!r}{where}", EXPECTED, REMEDY)
         try:
-            inner = regular(inner).resolve() if inner.is_symlink() else regular(inner)
+            inner = _real(regular(named))
         except (OSError, ValueError) as error:
             said = "no such file" if isinstance(error, FileNotFoundError) else str(error)
             found = f"the source {name!r}{where} ({said})"
@@ -128,7 +150,7 @@ def _follow(path: Path, chain: tuple[Path, ...], seen: set[Path]) -> None:
         if inner in chain or len(chain) > DEEPEST:
             found = f"virtual rasters more than {DEEPEST} in a row, or in a circle"
             raise ContractError(first, found, EXPECTED, REMEDY)
-        for each in _with_beside(inner):
+        for each in [*_with_beside(inner), *_with_beside(named)[1:]]:  # of a link: beside it, too
             if each not in seen:
                 _follow(each, (*chain, each), seen)
 
